@@ -1,0 +1,20 @@
+"""Transfer learning beyond fine-tuning, as ordinary Keras models."""
+
+from keras_transfer import layers, losses, models, report, schedules, serving, streams
+from keras_transfer.model import TransferModel
+from keras_transfer.serving import export
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "TransferModel",
+    "datasets",
+    "export",
+    "layers",
+    "losses",
+    "models",
+    "report",
+    "schedules",
+    "serving",
+    "streams",
+]

@@ -1,0 +1,86 @@
+"""DANN: features by which a discriminator cannot tell the domains apart."""
+
+import keras
+from keras import ops
+
+from keras_transfer.layers.gradient_reversal import GradientReversal
+from keras_transfer.model import TransferModel
+from keras_transfer.networks import encode_pair, run_pair
+
+
+@keras.saving.register_keras_serializable(package="keras_transfer")
+class DANN(TransferModel):
+    """Adapts a classifier to an unlabelled domain by training the encoder against a domain discriminator.
+
+    task   = loss(y, head(f_source))
+    domain = 1/2 (mean -log(1 - d(f_source)) + mean -log d(f_target)),   d = sigmoid(discriminator(reverse(f)))
+    total  = task + domain_weight * domain
+
+    The discriminator minimises `domain`; behind the gradient reversal the encoder maximises it, `reversal` times as
+    strongly. A `domain_term` of log 2 = 0.693 says that the domains cannot be told apart.
+
+    Args:
+        encoder: network from an input to features `(batch, dim)`.
+        head: network from features to the prediction, logits `(batch, classes)`.
+        discriminator: network from features to one logit `(batch, 1)`: source is 0, target is 1.
+        reversal: float or schedule, the strength of the reversed gradient; `kt.schedules.DannRamp` in the paper.
+        domain_weight: float or schedule, the weight of `domain`.
+        batch_norm: `"joint"`: both domains go through encoder and discriminator in one pass, BatchNormalization shares
+            its statistics between them. `"separate"`: one pass each, every domain normalised by its own statistics
+            while the moving averages, which serve, mix both.
+
+    Example:
+
+    ```python
+    model = kt.models.DANN(encoder, head, discriminator, reversal=kt.schedules.DannRamp(steps=2000))
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+    model.fit(kt.streams.domains((x_source, y_source), x_target), epochs=10)
+    model.evaluate(x_test, y_test)
+    kt.export(model, "saved_models/digits")
+    ```
+
+    Departs: the two domains weigh the same whatever their batch sizes.
+
+    Reference:
+        Ganin et al., Domain-Adversarial Training of Neural Networks, JMLR 2016, arXiv:1505.07818.
+    """
+
+    streams = ("source", "target")
+
+    def __init__(
+        self, encoder, head, discriminator, reversal=1.0, domain_weight=1.0, batch_norm="joint", **kwargs
+    ):
+        super().__init__({"task": 1.0, "domain": domain_weight}, **kwargs)
+        self.encoder, self.head, self.discriminator = encoder, head, discriminator
+        self.reversal, self.domain_weight = reversal, domain_weight
+        self.batch_norm = batch_norm
+        self.reverse = GradientReversal()
+
+    def forward(self, x, training=False):
+        """Returns the source prediction and the domain logits of both."""
+        source, target = encode_pair(self.encoder, x["source"], x["target"], self.batch_norm, training)
+        strength = self.now(self.reversal)
+        source_domain, target_domain = run_pair(
+            self.discriminator,
+            self.reverse(source, strength=strength),
+            self.reverse(target, strength=strength),
+            self.batch_norm,
+            training,
+        )
+        if source_domain.shape[1:] != (1,):
+            raise ValueError(
+                f"Expected the discriminator {self.discriminator.name!r} to return one logit, shape (batch, 1); "
+                f"received shape {tuple(source_domain.shape)}."
+            )
+        return {
+            "prediction": self.head(source, training=training),
+            "source_domain": source_domain,
+            "target_domain": target_domain,
+        }
+
+    def loss_terms(self, x, y, outputs, sample_weight=None):
+        """Returns `task` and `domain`."""
+        source = ops.cast(outputs["source_domain"], "float32")
+        target = ops.cast(outputs["target_domain"], "float32")
+        domain = 0.5 * (ops.mean(ops.softplus(source)) + ops.mean(ops.softplus(-target)))
+        return {"task": self.task_loss(y, outputs["prediction"], sample_weight), "domain": domain}

@@ -1,0 +1,63 @@
+"""Ways to run a network: two batches in one pass, and the rows of every replica together."""
+
+import keras
+from keras import ops
+
+
+def run_pair(network, first, second, batch_norm="joint", training=False):
+    """Runs a network on two batches and returns the output of each.
+
+    Args:
+        network: network whose input and output have one row for each example.
+        first: input, an array or a nested structure of arrays.
+        second: input of the same structure; its number of rows may differ.
+        batch_norm: `"joint"`: one pass over all rows, so that BatchNormalization normalises them by shared statistics
+            and moves its averages once. `"separate"`: one pass for each batch, normalised by its own statistics; the
+            moving averages, which serve, move twice and mix both.
+        training: whether this is a training step.
+
+    Returns:
+        The outputs of `first` and of `second`.
+
+    Raises:
+        ValueError: if `batch_norm` is neither.
+    """
+    if batch_norm == "separate":
+        return network(first, training=training), network(second, training=training)
+    if batch_norm != "joint":
+        raise ValueError(f'Expected `batch_norm` to be "joint" or "separate"; received {batch_norm!r}.')
+    rows = ops.shape(keras.tree.flatten(first)[0])[0]
+    both = keras.tree.map_structure(lambda a, b: ops.concatenate([a, b]), first, second)
+    outputs = network(both, training=training)
+    return outputs[:rows], outputs[rows:]
+
+
+def encode_pair(encoder, first, second, batch_norm="joint", training=False):
+    """Runs an encoder on two batches as `run_pair` does, and checks that its features are `(rows, dim)`."""
+    features = run_pair(encoder, first, second, batch_norm, training)
+    if len(features[0].shape) != 2:
+        raise ValueError(
+            f"Expected the encoder {encoder.name!r} to return features of shape (batch, dim); "
+            f"received shape {tuple(features[0].shape)}. Add a pooling or Flatten layer at its end."
+        )
+    return features
+
+
+def all_rows(x):
+    """Gathers the rows of all replicas, for what one replica cannot compute from its own: covariances, kernels.
+
+    Args:
+        x: tensor `(rows, ...)`, as many rows in every replica.
+
+    Returns:
+        Tensor `(replicas * rows, ...)` under a `tf.distribute` strategy, otherwise `x`. Gradients flow back to the
+        rows of each replica.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return x
+    import tensorflow as tf
+
+    context = tf.distribute.get_replica_context()
+    if context is None or context.num_replicas_in_sync == 1:  # None while Keras builds a model
+        return x
+    return context.all_gather(x, axis=0)
