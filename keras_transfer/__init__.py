@@ -1,6 +1,6 @@
 """Transfer learning beyond fine-tuning, as ordinary Keras models."""
 
-from keras_transfer import layers, losses, models, report, schedules, serving, streams
+from keras_transfer import datasets, layers, losses, models, report, schedules, serving, streams, testing
 from keras_transfer.model import TransferModel
 from keras_transfer.serving import export
 
@@ -17,4 +17,5 @@ __all__ = [
     "schedules",
     "serving",
     "streams",
+    "testing",
 ]

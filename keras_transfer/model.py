@@ -167,7 +167,7 @@ class TransferModel(keras.Model):
 
     def get_metrics_result(self):
         """Returns the logs; the terms only where they were computed, so that plain data shows no rows of zeros."""
-        counted = any(float(ops.convert_to_numpy(mean.count)) for mean in self._term_means.values())
+        counted = any(float(mean.count.numpy()) for mean in self._term_means.values())
         return self._results(with_terms=counted)
 
     def get_config(self):

@@ -8,7 +8,8 @@ def run_pair(network, first, second, batch_norm="joint", training=False):
     """Runs a network on two batches and returns the output of each.
 
     Args:
-        network: network whose input and output have one row for each example.
+        network: network, or function of `(x, training)`, from an input to an output or a nested structure of outputs
+            with one row for each example.
         first: input, an array or a nested structure of arrays.
         second: input of the same structure; its number of rows may differ.
         batch_norm: `"joint"`: one pass over all rows, so that BatchNormalization normalises them by shared statistics
@@ -29,16 +30,18 @@ def run_pair(network, first, second, batch_norm="joint", training=False):
     rows = ops.shape(keras.tree.flatten(first)[0])[0]
     both = keras.tree.map_structure(lambda a, b: ops.concatenate([a, b]), first, second)
     outputs = network(both, training=training)
-    return outputs[:rows], outputs[rows:]
+    return (
+        keras.tree.map_structure(lambda output: output[:rows], outputs),
+        keras.tree.map_structure(lambda output: output[rows:], outputs),
+    )
 
 
-def encode_pair(encoder, first, second, batch_norm="joint", training=False):
-    """Runs an encoder on two batches as `run_pair` does, and checks that its features are `(rows, dim)`."""
-    features = run_pair(encoder, first, second, batch_norm, training)
-    if len(features[0].shape) != 2:
+def check_features(features, encoder):
+    """Raises an error unless the features that an encoder returned are `(rows, dim)`; returns them."""
+    if len(features.shape) != 2:
         raise ValueError(
             f"Expected the encoder {encoder.name!r} to return features of shape (batch, dim); "
-            f"received shape {tuple(features[0].shape)}. Add a pooling or Flatten layer at its end."
+            f"received shape {tuple(features.shape)}. Add a pooling or Flatten layer at its end."
         )
     return features
 
@@ -60,4 +63,4 @@ def all_rows(x):
     context = tf.distribute.get_replica_context()
     if context is None or context.num_replicas_in_sync == 1:  # None while Keras builds a model
         return x
-    return context.all_gather(x, axis=0)
+    return tf.ensure_shape(context.all_gather(x, axis=0), (None, *x.shape[1:]))

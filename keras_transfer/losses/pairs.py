@@ -10,4 +10,6 @@ def check_pair(source, target, purpose):
         )
     rows = [shape[0] for shape in (source.shape, target.shape) if shape[0] is not None]
     if rows and min(rows) < 2:
-        raise ValueError(f"Expected `source` and `target` batches of at least 2 rows to {purpose}; received {min(rows)}.")
+        raise ValueError(
+            f"Expected `source` and `target` batches of at least 2 rows to {purpose}; received {min(rows)}."
+        )

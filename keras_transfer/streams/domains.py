@@ -7,9 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 
-def domains(
-    source, target, batch_size=64, target_batch_size=None, classes=None, seed=None, shuffle_buffer=10_000
-):
+def domains(source, target, batch_size=64, target_batch_size=None, classes=None, seed=None, shuffle_buffer=10_000):
     """Pairs batches of a labelled source with batches of an unlabelled target.
 
     One epoch is one pass over the source. The target goes on where it stopped, so that over the epochs all of it is
@@ -65,9 +63,9 @@ def _from_arrays(source, target, sizes, seed):
         # The target's passes follow each other without a gap: this epoch cuts its share out of those that it touches.
         wanted = steps * sizes["target"]
         first_pass, offset = number * wanted // target_rows, number * wanted % target_rows
-        passes = first_pass + tf.range(math.ceil(wanted / target_rows) + 1, dtype=tf.int64)
-        orders = tf.map_fn(lambda n: order(target_rows, 1, n), passes, fn_output_signature=tf.int32)
-        target_index = tf.reshape(orders, (-1,))[offset : offset + wanted]
+        passes = range(math.ceil(wanted / target_rows) + 1)
+        orders = tf.concat([order(target_rows, 1, first_pass + number) for number in passes], axis=0)
+        target_index = orders[offset : offset + wanted]
         return tf.data.Dataset.from_tensor_slices(
             (
                 tf.range(1, steps + 1),
@@ -81,7 +79,10 @@ def _from_arrays(source, target, sizes, seed):
         # peeks into, leaves the order as it was.
         epoch.assign_add(tf.cast(step == steps, tf.int64))
         x, *rest = keras.tree.map_structure(lambda rows: tf.gather(rows, source_index), source)
-        return {"source": x, "target": keras.tree.map_structure(lambda rows: tf.gather(rows, target_index), target)}, *rest
+        return {
+            "source": x,
+            "target": keras.tree.map_structure(lambda rows: tf.gather(rows, target_index), target),
+        }, *rest
 
     dataset = tf.data.Dataset.from_tensors(0).map(lambda _: epoch.read_value()).flat_map(one_epoch).map(batch)
     return dataset.apply(tf.data.experimental.assert_cardinality(steps)).prefetch(2)
@@ -121,8 +122,8 @@ def _check_labels_absent(source, target):
         raise ValueError(f"Expected `source` to be (x, y) or (x, y, sample_weight); received {_name(source)}.")
     if isinstance(target, tuple) and not isinstance(source[0], tuple):
         raise ValueError(
-            f"Expected `target` to be x alone; received {_name(target)}. Labels of the target do not belong in training: "
-            "pass them to `evaluate` after it."
+            f"Expected `target` to be x alone; received {_name(target)}. Labels of the target do not belong in "
+            "training: pass them to `evaluate` after it."
         )
 
 
@@ -147,7 +148,7 @@ def _check(source, target, classes):
     kinds = [keras.tree.map_structure(lambda a: f"{a.shape[1:]} {a.dtype}", part) for part in (x, target)]
     if kinds[0] != kinds[1]:
         raise ValueError(
-            f"Expected `source` and `target` of the same structure, shape and dtype; received {kinds[0]} and {kinds[1]}."
+            f"Expected `source` and `target` of one structure, shape and dtype; received {kinds[0]} and {kinds[1]}."
         )
     for part, where in ((x, "source"), (target, "target"), (source[1:], "source labels")):
         for array in keras.tree.flatten(part):
@@ -157,7 +158,7 @@ def _check(source, target, classes):
     for a, b in zip(keras.tree.flatten(x), keras.tree.flatten(target)):
         if np.issubdtype(a.dtype, np.number):
             _check_ranges(a, b)
-    if classes is not None and np.issubdtype(y.dtype, np.integer) and not (0 <= y.min() and y.max() < classes):
+    if classes is not None and np.issubdtype(y.dtype, np.integer) and (y.min() < 0 or y.max() >= classes):
         raise ValueError(f"Expected labels from 0 to {classes - 1}; received labels from {y.min()} to {y.max()}.")
 
 

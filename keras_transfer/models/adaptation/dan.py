@@ -4,7 +4,7 @@ import keras
 
 from keras_transfer.losses.mmd import mmd
 from keras_transfer.model import TransferModel
-from keras_transfer.networks import all_rows, encode_pair
+from keras_transfer.networks import all_rows, check_features, run_pair
 
 
 @keras.saving.register_keras_serializable(package="keras_transfer")
@@ -30,7 +30,7 @@ class DAN(TransferModel):
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
     model.fit(kt.streams.domains((x_source, y_source), x_target), epochs=10)
     model.evaluate(x_test, y_test)
-    kt.export(model, "saved_models/digits")
+    kt.export(model, "saved_models/digits", x_test)
     ```
 
     Departs: one layer is aligned, the features that the head reads, where the paper aligns several; the kernels have
@@ -49,7 +49,8 @@ class DAN(TransferModel):
 
     def forward(self, x, training=False):
         """Returns the source prediction and the features of both domains."""
-        source, target = encode_pair(self.encoder, x["source"], x["target"], self.batch_norm, training)
+        source, target = run_pair(self.encoder, x["source"], x["target"], self.batch_norm, training)
+        check_features(source, self.encoder)
         return {"prediction": self.head(source, training=training), "source": source, "target": target}
 
     def loss_terms(self, x, y, outputs, sample_weight=None):

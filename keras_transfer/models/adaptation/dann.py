@@ -5,7 +5,7 @@ from keras import ops
 
 from keras_transfer.layers.gradient_reversal import GradientReversal
 from keras_transfer.model import TransferModel
-from keras_transfer.networks import encode_pair, run_pair
+from keras_transfer.networks import check_features, run_pair
 
 
 @keras.saving.register_keras_serializable(package="keras_transfer")
@@ -36,7 +36,7 @@ class DANN(TransferModel):
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
     model.fit(kt.streams.domains((x_source, y_source), x_target), epochs=10)
     model.evaluate(x_test, y_test)
-    kt.export(model, "saved_models/digits")
+    kt.export(model, "saved_models/digits", x_test)
     ```
 
     Departs: the two domains weigh the same whatever their batch sizes.
@@ -47,9 +47,7 @@ class DANN(TransferModel):
 
     streams = ("source", "target")
 
-    def __init__(
-        self, encoder, head, discriminator, reversal=1.0, domain_weight=1.0, batch_norm="joint", **kwargs
-    ):
+    def __init__(self, encoder, head, discriminator, reversal=1.0, domain_weight=1.0, batch_norm="joint", **kwargs):
         super().__init__({"task": 1.0, "domain": domain_weight}, **kwargs)
         self.encoder, self.head, self.discriminator = encoder, head, discriminator
         self.reversal, self.domain_weight = reversal, domain_weight
@@ -58,14 +56,14 @@ class DANN(TransferModel):
 
     def forward(self, x, training=False):
         """Returns the source prediction and the domain logits of both."""
-        source, target = encode_pair(self.encoder, x["source"], x["target"], self.batch_norm, training)
         strength = self.now(self.reversal)
-        source_domain, target_domain = run_pair(
-            self.discriminator,
-            self.reverse(source, strength=strength),
-            self.reverse(target, strength=strength),
-            self.batch_norm,
-            training,
+
+        def encode_and_discriminate(batch, training):
+            features = check_features(self.encoder(batch, training=training), self.encoder)
+            return features, self.discriminator(self.reverse(features, strength=strength), training=training)
+
+        (source, source_domain), (_, target_domain) = run_pair(
+            encode_and_discriminate, x["source"], x["target"], self.batch_norm, training
         )
         if source_domain.shape[1:] != (1,):
             raise ValueError(

@@ -1,0 +1,31 @@
+"""Data sets as arrays, in the manner of `keras.datasets`."""
+
+from keras_transfer.datasets.digits import digits, digits_on_photos
+from keras_transfer.datasets.glyphs import (
+    DEJAVU_FONTS,
+    FONTS,
+    SCRIPTS,
+    Glyphs,
+    Jitter,
+    glyphs,
+    printed_digits,
+    script_letters,
+)
+from keras_transfer.datasets.mnist import mnist, mnist_m_like
+from keras_transfer.datasets.usps import usps
+
+__all__ = [
+    "DEJAVU_FONTS",
+    "FONTS",
+    "SCRIPTS",
+    "Glyphs",
+    "Jitter",
+    "digits",
+    "digits_on_photos",
+    "glyphs",
+    "mnist",
+    "mnist_m_like",
+    "printed_digits",
+    "script_letters",
+    "usps",
+]

@@ -1,0 +1,37 @@
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+
+@pytest.fixture
+def run_python():
+    """Runs a module of the tests in a fresh process and returns what it prints."""
+
+    def run(*arguments, **environment):
+        process = subprocess.run(
+            [sys.executable, *arguments],
+            cwd=ROOT,
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
+        assert process.returncode == 0, process.stdout[-6000:] + process.stderr[-6000:]
+        return process.stdout
+
+    return run
+
+
+@pytest.fixture
+def data_folder():
+    """The folder of KERAS_TRANSFER_DATA."""
+    if "KERAS_TRANSFER_DATA" not in os.environ:
+        pytest.skip("KERAS_TRANSFER_DATA is not set: it points to a folder with the public data sets")
+    return pathlib.Path(os.environ["KERAS_TRANSFER_DATA"])

@@ -1,0 +1,59 @@
+"""One row for each public method: how to make it small, and what it trains on."""
+
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+
+import keras_transfer as kt
+
+FEATURES, DIM, CLASSES = 8, 16, 3
+
+
+class Row(NamedTuple):
+    make: Any  # () -> a compiled model with new networks
+    batch: tuple  # (x, y) of the training streams
+    plain: tuple  # (x, y) of plain data
+
+
+def network(inputs, outputs, activation=None):
+    """A small regularised network: regularisers have to count once in every method."""
+    layer = keras.layers.Dense(outputs, activation=activation, kernel_regularizer=keras.regularizers.L2(0.01))
+    return keras.Sequential([keras.Input((inputs,)), layer])
+
+
+def encoder():
+    return network(FEATURES, DIM, "tanh")
+
+
+def head():
+    return network(DIM, CLASSES)
+
+
+def discriminator():
+    return network(DIM, 1)
+
+
+def compiled(model, optimizer=None):
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(optimizer or keras.optimizers.SGD(0.1, momentum=0.9), loss, metrics=["accuracy"])
+    return model
+
+
+def domains(rows=16, target_rows=24, seed=0):
+    """Batches of two domains of different size."""
+    rng = np.random.default_rng(seed)
+    source = rng.normal(size=(rows, FEATURES)).astype("float32")
+    target = rng.normal(1.0, 2.0, size=(target_rows, FEATURES)).astype("float32")
+    labels = (np.abs(source[:, 0]) * 1.5).astype("int32").clip(0, CLASSES - 1)
+    return ({"source": source, "target": target}, labels), (source, labels)
+
+
+METHODS = {
+    "DANN": Row(
+        lambda: compiled(kt.models.DANN(encoder(), head(), discriminator(), reversal=kt.schedules.DannRamp(20))),
+        *domains(),
+    ),
+    "DeepCORAL": Row(lambda: compiled(kt.models.DeepCORAL(encoder(), head(), coral_weight=100.0)), *domains()),
+    "DAN": Row(lambda: compiled(kt.models.DAN(encoder(), head())), *domains()),
+}

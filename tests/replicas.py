@@ -1,0 +1,125 @@
+"""Trains every method on one replica and on two, and on two workers; run as `python -m tests.replicas [worker port]`.
+
+One process holds one strategy: a second MirroredStrategy would break the collectives of the first.
+"""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import keras_transfer as kt
+from tests.contract import METHODS, compiled, discriminator, domains, encoder, head, network
+
+
+def mirrored():
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    for name, row in METHODS.items():
+        batches = [row.batch, *(domains(seed=seed)[0] for seed in (1, 2))] if "source" in row.batch[0] else [row.batch]
+        difference = kt.testing.check_replicas(row.make, batches, strategy)
+        print(f"{name}: equal to {difference:.1e}")
+    check_epoch_of_a_stream(strategy)
+    check_synchronized_batch_norm(strategy)
+    check_unbuilt(strategy)
+
+
+def check_epoch_of_a_stream(strategy):
+    """Epochs of the real stream: Keras peeks into it under a strategy, which must not change the order."""
+    weights, steps = [], []
+    for scope in (tf.distribute.get_strategy(), strategy):
+        with scope.scope():
+            keras.utils.set_random_seed(0)
+            model = METHODS["DANN"].make()
+        (x, y), plain = domains(80, 120)
+        stream = kt.streams.domains((x["source"], y), x["target"], batch_size=16, target_batch_size=24, seed=0)
+        model.fit(stream, epochs=2, shuffle=False, verbose=0, validation_data=plain)
+        model.evaluate(*plain, verbose=0)
+        weights.append(model.get_weights())
+        steps.append(model.step.numpy())
+    assert steps == [10, 10], steps
+    assert max(np.abs(a - b).max() for a, b in zip(*weights)) < 1e-5
+    print("stream: equal")
+
+
+def check_synchronized_batch_norm(strategy):
+    def make():
+        normalized = keras.Sequential([encoder(), keras.layers.BatchNormalization(synchronized=True)])
+        return compiled(kt.models.DANN(normalized, head(), discriminator()))
+
+    kt.testing.check_replicas(make, [domains(seed=seed)[0] for seed in range(3)], strategy, tolerance=1e-4)
+    print("synchronized BatchNormalization: equal")
+
+
+def check_unbuilt(strategy):
+    """Networks without an input shape are built by `fit`, the discriminator included."""
+    with strategy.scope():
+        dense = keras.layers.Dense
+        parts = [keras.Sequential([dense(16)]), keras.Sequential([dense(3)]), keras.Sequential([dense(1)])]
+        model = compiled(kt.models.DANN(*parts))
+    (x, y), _ = domains(16, 16)
+    model.fit(x, y, batch_size=8, verbose=0)
+    assert model.discriminator.built
+    print("unbuilt: trains")
+
+
+# Two workers.
+
+
+def dann():
+    keras.utils.set_random_seed(0)
+    return compiled(kt.models.DANN(network(8, 16, "tanh"), head(), discriminator()))
+
+
+def dataset():
+    batches = [domains(seed=seed)[0] for seed in range(4)]
+    joined = keras.tree.map_structure(lambda *parts: np.stack(parts), *batches)
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+    return tf.data.Dataset.from_tensor_slices(joined).with_options(options)
+
+
+def train(model):
+    history = model.fit(dataset(), epochs=2, shuffle=False, verbose=0).history
+    logs = model.evaluate(dataset(), verbose=0, return_dict=True)
+    print(json.dumps({"history": history, "evaluate": logs, "weights": [w.tolist() for w in model.get_weights()]}))
+
+
+def worker(index, ports):
+    cluster = {"worker": [f"127.0.0.1:{port}" for port in ports]}
+    os.environ["TF_CONFIG"] = json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}})
+    strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    with strategy.scope():
+        model = dann()
+    train(model)
+
+
+def workers():
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
+    ports = [str(s.getsockname()[1]) for s in sockets]
+    for s in sockets:
+        s.close()
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "tests.replicas", str(index), *ports], stdout=subprocess.PIPE, text=True
+        )
+        for index in range(2)
+    ]
+    results = [process.communicate(timeout=300)[0] for process in processes]
+    assert all(process.returncode == 0 for process in processes), results
+    print("\n".join(result.strip().splitlines()[-1] for result in results))
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == []:
+        mirrored()
+    elif sys.argv[1:] == ["workers"]:
+        workers()
+    else:
+        worker(int(sys.argv[1]), sys.argv[2:])

@@ -1,0 +1,142 @@
+"""TensorFlow's C++ loader reads an export and computes what the model computes.
+
+A small C++ program, compiled against the installed TensorFlow wheel, loads the export with `tensorflow::LoadSavedModel`
+and the tag `serve`, as TF Serving's core does, and runs each signature on the warm-up request that the export carries.
+The request's message type is not in the wheel: Python parses the warm-up file and hands the request's tensors over,
+unchanged, as TFRecord files; the replies come back the same way.
+
+It is TensorFlow's C++ loader. It proves nothing about a server's own behaviour: polling of versions, batching, running
+the warm-up requests, REST.
+"""
+
+import hashlib
+import os
+import pathlib
+import shutil
+import subprocess
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+from tensorflow.core.protobuf import named_tensor_pb2
+
+import keras_transfer as kt
+
+SOURCE = pathlib.Path(__file__).with_name("load_and_run.cc")
+rng = np.random.default_rng(0)
+
+
+@pytest.fixture(scope="session")
+def load_and_run(request, tmp_path_factory):
+    """The compiled program; pytest's cache keeps it until its source or TensorFlow changes."""
+    compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
+    if compiler is None:
+        pytest.skip("needs a C++ compiler: neither $CXX nor g++ nor clang++ found")
+    if not pathlib.Path(tf.sysconfig.get_include(), "tensorflow/cc/saved_model/loader.h").is_file():
+        pytest.skip("needs the C++ headers, which this TensorFlow package does not bring")
+    flags, folder = tf.sysconfig.get_compile_flags(), tf.sysconfig.get_lib()
+    key = hashlib.sha256(
+        " ".join([tf.__version__, folder, compiler, *flags]).encode() + SOURCE.read_bytes()
+    ).hexdigest()
+    binary = request.config.cache.mkdir("keras_transfer") / f"load_and_run-{key[:16]}"
+    if not binary.exists():
+        beside = tmp_path_factory.mktemp("build") / "load_and_run"
+        # Nothing calls the kernels by name: without --no-as-needed the linker drops the libraries that register them.
+        libraries = [f"-L{folder}", f"-Wl,-rpath,{folder}", "-Wl,--no-as-needed"]
+        libraries += ["-l:libtensorflow_cc.so.2", "-l:libtensorflow_framework.so.2"]
+        command = [compiler, "-w", *flags, str(SOURCE), "-o", str(beside), *libraries]
+        built = subprocess.run(command, capture_output=True, text=True)
+        assert built.returncode == 0, built.stderr[-3000:]
+        shutil.copy(beside, binary.with_suffix(".part"))
+        os.replace(binary.with_suffix(".part"), binary)
+    return binary
+
+
+def write(file, tensors):
+    with tf.io.TFRecordWriter(str(file)) as writer:
+        for name, tensor in tensors.items():
+            writer.write(named_tensor_pb2.NamedTensorProto(name=name, tensor=tensor).SerializeToString())
+
+
+def read(file):
+    records = tf.data.TFRecordDataset(str(file)).as_numpy_iterator()
+    protos = [named_tensor_pb2.NamedTensorProto.FromString(record) for record in records]
+    return {proto.name: tf.make_ndarray(proto.tensor) for proto in protos}
+
+
+def warm_up_requests(version):
+    prediction_log_pb2 = pytest.importorskip(
+        "tensorflow_serving.apis.prediction_log_pb2", reason="needs tensorflow-serving-api for the warm-up requests"
+    )
+    records = tf.data.TFRecordDataset(str(version / kt.serving.WARM_UP)).as_numpy_iterator()
+    requests = [prediction_log_pb2.PredictionLog.FromString(record).predict_log.request for record in records]
+    return {request.model_spec.signature_name: request.inputs for request in requests}
+
+
+def replies(load_and_run, version, requests, folder):
+    """{signature: {output: array}}, as the C++ program computes them."""
+    arguments = []
+    for signature, tensors in requests.items():
+        write(folder / f"{signature}.request", tensors)
+        arguments += [signature, str(folder / f"{signature}.request"), str(folder / f"{signature}.reply")]
+    process = subprocess.run([load_and_run, version, *arguments], capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr[-3000:]
+    return {signature: read(folder / f"{signature}.reply") for signature in requests}
+
+
+def largest_difference(value, truth):
+    assert value.shape == truth.shape
+    return np.max(np.abs(value - truth))
+
+
+def test_images(load_and_run, tmp_path):
+    """A DANN with uint8 images in and class names out."""
+    names = ["cat", "dög", "owl"]
+    encoder = [layers.Input((8, 8, 1)), layers.Conv2D(4, 3, activation="relu"), layers.BatchNormalization()]
+    encoder = keras.Sequential([*encoder, layers.Flatten(), layers.Dropout(0.5), layers.Dense(6)])
+    head, discriminator = (keras.Sequential([layers.Input((6,)), layers.Dense(units)]) for units in (3, 1))
+    model = kt.models.DANN(encoder, head, discriminator)
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    images = rng.integers(0, 256, (6, 8, 8, 1)).astype("uint8")
+    model.fit({"source": images / 255, "target": images / 255}, np.arange(6) % 3, verbose=0)
+    to_unit = layers.Rescaling(1 / 255)
+    version = kt.export(model, tmp_path / "model", images, classes=names, preprocessing=to_unit)
+
+    requests = warm_up_requests(version)
+    assert set(requests) == {"serving_default", "embed"}
+    got = replies(load_and_run, version, requests, tmp_path)
+    rows = images[: len(got["embed"]["features"])] / 255
+    features, logits = encoder.predict(rows, verbose=0), model.predict(rows, verbose=0)
+    probabilities = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    differences = {
+        "features": largest_difference(got["embed"]["features"], features),
+        "logits": largest_difference(got["serving_default"]["logits"], logits),
+        "probabilities": largest_difference(got["serving_default"]["probabilities"], probabilities),
+    }
+    print(f"C++ against Python, largest difference: {differences}")
+    assert len(rows) > 1 and max(differences.values()) <= 1e-5
+    np.testing.assert_array_equal(got["serving_default"]["class_id"], logits.argmax(-1))
+    assert [name.decode() for name in got["serving_default"]["class_name"]] == [names[i] for i in logits.argmax(-1)]
+
+
+def test_strings_and_another_batch_size(load_and_run, tmp_path):
+    """A one-logit text model, whose vocabulary is a lookup table, on a batch that is not the warm-up request's."""
+    vectorize = layers.TextVectorization(vocabulary=["good", "bad"], output_sequence_length=3)
+    model = [layers.Input((), dtype="string"), vectorize, layers.Embedding(4, 2), layers.Flatten(), layers.Dense(1)]
+    model = keras.Sequential(model)
+    version = kt.export(model, tmp_path / "model", np.array(["good bad", "bad"]), input_name="text")
+    words = tf.constant(["bad good", "odd", "good good good"])
+    request = {"serving_default": {"text": tf.make_tensor_proto(words)}}
+    got = replies(load_and_run, version, request, tmp_path)["serving_default"]
+    logits = model.predict(words, verbose=0)
+    difference = largest_difference(got["logits"], logits)
+    print(f"C++ against Python, largest difference: {difference}")
+    assert difference <= 1e-5
+    np.testing.assert_allclose(got["probabilities"][:, 1:], 1 / (1 + np.exp(-logits)), atol=1e-5)
+
+
+def test_errors_reach_the_caller(load_and_run, tmp_path):
+    process = subprocess.run([load_and_run, tmp_path / "nothing"], capture_output=True, text=True)
+    assert process.returncode == 1 and "NOT_FOUND" in process.stderr
