@@ -209,11 +209,12 @@ class TransferModel(keras.Model):
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
         if not self._multi_worker:
             return super()._maybe_symbolic_build(iterator, data_batch)
-        if not all(layer.built for layer in self._flatten_layers()):
+        if not all(layer.built for layer in self.layers):
             raise ValueError(
-                "Expected a built model under MultiWorkerMirroredStrategy; received one that is not. "
+                "Expected built networks under MultiWorkerMirroredStrategy; received some that are not. "
                 "Call `model.build(input_shape)` inside the strategy's scope."
             )
+        self.build(None)
         with self.distribute_strategy.scope():
             if self.optimizer is not None:
                 self.optimizer.build(self.trainable_variables)

@@ -37,13 +37,13 @@ def check_epoch_of_a_stream(strategy):
         with scope.scope():
             keras.utils.set_random_seed(0)
             model = METHODS["DANN"].make()
-        (x, y), plain = domains(80, 120)
+        (x, y), plain = domains(160, 240)
         stream = kt.streams.domains((x["source"], y), x["target"], batch_size=16, target_batch_size=24, seed=0)
         model.fit(stream, epochs=2, shuffle=False, verbose=0, validation_data=plain)
         model.evaluate(*plain, verbose=0)
         weights.append(model.get_weights())
         steps.append(model.step.numpy())
-    assert steps == [10, 10], steps
+    assert steps == [20, 20], steps
     assert max(np.abs(a - b).max() for a, b in zip(*weights)) < 1e-5
     print("stream: equal")
 
@@ -88,7 +88,7 @@ def dataset():
 def train(model):
     history = model.fit(dataset(), epochs=2, shuffle=False, verbose=0).history
     logs = model.evaluate(dataset(), verbose=0, return_dict=True)
-    print(json.dumps({"history": history, "evaluate": logs, "weights": [w.tolist() for w in model.get_weights()]}))
+    return {"history": history, "evaluate": logs, "weights": np.concatenate([w.ravel() for w in model.get_weights()])}
 
 
 def worker(index, ports):
@@ -97,7 +97,8 @@ def worker(index, ports):
     strategy = tf.distribute.MultiWorkerMirroredStrategy()
     with strategy.scope():
         model = dann()
-    train(model)
+    result = train(model)
+    print(json.dumps({**result, "weights": result["weights"].tolist()}))
 
 
 def workers():
@@ -111,9 +112,16 @@ def workers():
         )
         for index in range(2)
     ]
-    results = [process.communicate(timeout=300)[0] for process in processes]
-    assert all(process.returncode == 0 for process in processes), results
-    print("\n".join(result.strip().splitlines()[-1] for result in results))
+    printed = [process.communicate(timeout=300)[0] for process in processes]
+    assert all(process.returncode == 0 for process in processes), printed
+    one = train(dann())
+    for result in map(json.loads, (text.strip().splitlines()[-1] for text in printed)):
+        assert np.abs(result["weights"] - one["weights"]).max() < 1e-5
+        for name, values in one["history"].items():
+            np.testing.assert_allclose(result["history"][name], values, atol=1e-5)
+        for name, value in one["evaluate"].items():
+            np.testing.assert_allclose(result["evaluate"][name], value, atol=1e-5)
+    print("workers: equal")
 
 
 if __name__ == "__main__":

@@ -60,6 +60,13 @@ def test_replicas_equal_one(run_python):
     printed = run_python("-m", "tests.replicas")
     for name in METHODS:
         assert f"{name}: equal" in printed
+    for check in ("stream: equal", "synchronized BatchNormalization: equal", "unbuilt: trains"):
+        assert check in printed
+
+
+@pytest.mark.skipif(not ON_TENSORFLOW, reason="workers of tf.distribute")
+def test_workers_equal_one_process(run_python):
+    assert "workers: equal" in run_python("-m", "tests.replicas", "workers")
 
 
 def test_gradients_reach_the_encoder_reversed():

@@ -75,17 +75,21 @@ def _from_arrays(source, target, sizes, seed):
         )
 
     def batch(step, source_index, target_index):
-        # The last batch completes the epoch: an iterator that is dropped midway, as Keras drops the one that it only
-        # peeks into, leaves the order as it was.
-        epoch.assign_add(tf.cast(step == steps, tf.int64))
         x, *rest = keras.tree.map_structure(lambda rows: tf.gather(rows, source_index), source)
-        return {
-            "source": x,
-            "target": keras.tree.map_structure(lambda rows: tf.gather(rows, target_index), target),
-        }, *rest
+        x = {"source": x, "target": keras.tree.map_structure(lambda rows: tf.gather(rows, target_index), target)}
+        return step, (x, *rest)
+
+    def count(step, batch):
+        # Behind the prefetching, so that the last batch completes the epoch when it is taken: an iterator that is
+        # dropped before, as Keras drops those that it only peeks into, leaves the order as it was.
+        with tf.control_dependencies([epoch.assign_add(tf.cast(step == steps, tf.int64))]):
+            return tf.nest.map_structure(tf.identity, batch)
 
     dataset = tf.data.Dataset.from_tensors(0).map(lambda _: epoch.read_value()).flat_map(one_epoch).map(batch)
-    return dataset.apply(tf.data.experimental.assert_cardinality(steps)).prefetch(2)
+    dataset = dataset.prefetch(2).map(count).apply(tf.data.experimental.assert_cardinality(steps))
+    options = tf.data.Options()
+    options.experimental_optimization.inject_prefetch = False
+    return dataset.with_options(options)
 
 
 def _from_datasets(source, target, sizes, seed, shuffle_buffer):
