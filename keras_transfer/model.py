@@ -99,7 +99,10 @@ class TransferModel(keras.Model):
 
     def is_streams(self, x):
         """Whether `x` is a training batch: a dict of exactly this method's streams."""
-        return bool(self.streams) and isinstance(x, dict) and set(x) == set(self.streams)
+        names, streams = set(x) if isinstance(x, dict) else set(), set(self.streams)
+        if len(streams) > 1 and names & streams and names != streams:
+            raise self._expected_streams(x)
+        return bool(streams) and names == streams
 
     # What Keras calls.
 
@@ -131,10 +134,7 @@ class TransferModel(keras.Model):
         """Weighs the terms, adds the networks' regularisers, divides by the number of replicas."""
         if self.streams and not self.is_streams(x):
             if training:
-                raise ValueError(
-                    f"Expected {type(self).__name__} to train on batches whose `x` is a dict with the streams "
-                    f"{self.streams}; received {_describe(x)}."
-                )
+                raise self._expected_streams(x)
             return super().compute_loss(None, y, y_pred, sample_weight)
         terms = self.loss_terms(x, y, y_pred if self.streams else {PREDICTION: y_pred}, sample_weight)
         if set(terms) != set(self.term_weights):
@@ -143,12 +143,12 @@ class TransferModel(keras.Model):
                 f"{sorted(self.term_weights)}; received {sorted(terms)}."
             )
         rows = ops.shape(keras.tree.flatten(x)[0])[0]
+        terms = {name: ops.cast(value, "float32") for name, value in terms.items()}  # float16 networks give float16
         for name, value in terms.items():
             self._term_means[name].update_state(value, sample_weight=rows)
         total = sum(self.now(self.term_weights[name]) * value for name, value in terms.items())
         if training:
-            # Reads the loss, so that a step that finds no more data is not counted.
-            self.step.assign_add(1 + 0 * ops.cast(ops.isnan(total), "int32"))
+            self.step.assign_add(1)
             self.advance()
         return (total + sum(self.losses)) / self._replicas
 
@@ -170,6 +170,20 @@ class TransferModel(keras.Model):
         counted = any(float(mean.count.numpy()) for mean in self._term_means.values())
         return self._results(with_terms=counted)
 
+    def save_own_variables(self, store):
+        """Saves the state of random seeds (Dropout) too, which Keras leaves out, so that training goes on as before."""
+        super().save_own_variables(store)
+        for index, seed in enumerate(self._seeds()):
+            store[f"seed_{index}"] = seed
+
+    def load_own_variables(self, store):
+        """Loads what `save_own_variables` saved."""
+        names = list(store.keys())
+        super().load_own_variables({name: store[name] for name in names if not name.startswith("seed_")})
+        for index, seed in enumerate(self._seeds()):
+            if f"seed_{index}" in names:
+                seed.assign(store[f"seed_{index}"])
+
     def get_config(self):
         """Returns the constructor's arguments, read from the attributes of the same names."""
         own = {name: keras.saving.serialize_keras_object(getattr(self, name)) for name in self._config_names()}
@@ -185,6 +199,17 @@ class TransferModel(keras.Model):
     def _config_names(cls):
         parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]
         return [p.name for p in parameters if p.kind is not p.VAR_KEYWORD]
+
+    def _seeds(self):
+        weights = {id(weight) for weight in self.weights}
+        return [variable for variable in self.variables if id(variable) not in weights]
+
+    def _expected_streams(self, x):
+        received = f"a dict of {tuple(x)}" if isinstance(x, dict) else f"plain input ({type(x).__name__})"
+        return ValueError(
+            f"Expected {type(self).__name__} to train on batches whose `x` is a dict with the streams {self.streams}; "
+            f"received {received}."
+        )
 
     def _results(self, with_terms):
         terms = set() if with_terms else {mean.name for mean in self._term_means.values()}
@@ -220,14 +245,20 @@ class TransferModel(keras.Model):
                 self.optimizer.build(self.trainable_variables)
 
     def _make_function(self, step_function, **kwargs):
-        if self._multi_worker:
-            one_step = step_function
+        if keras.backend.backend() != "tensorflow":
+            return super()._make_function(step_function, **kwargs)
+        import tensorflow as tf
 
-            def step_function(data):
-                return {name: ops.reshape(value, (1,)) for name, value in one_step(data).items()}
+        def at_once(next_creator, **kwargs):
+            with tf.control_dependencies(None):
+                return next_creator(**kwargs)
 
-        return super()._make_function(step_function, **kwargs)
+        def one_step(data):
+            # Where the length of a dataset is unknown, a last step finds no data. What reads none of them (counters,
+            # teachers, the row counts of metrics) would move all the same; only variables are created without them.
+            found = [part for part in tf.nest.flatten(data, expand_composites=True) if part is not None]
+            with tf.variable_creator_scope(at_once), tf.control_dependencies(found):
+                logs = step_function(data)
+            return {name: ops.reshape(value, (1,)) for name, value in logs.items()} if self._multi_worker else logs
 
-
-def _describe(x):
-    return f"a dict of {tuple(x)}" if isinstance(x, dict) else f"plain input ({type(x).__name__})"
+        return super()._make_function(one_step, **kwargs)

@@ -38,10 +38,11 @@ def run_pair(network, first, second, batch_norm="joint", training=False):
 
 def check_features(features, encoder):
     """Raises an error unless the features that an encoder returned are `(rows, dim)`; returns them."""
-    if len(features.shape) != 2:
+    if keras.tree.is_nested(features) or len(features.shape) != 2:
+        shape = keras.tree.map_structure(lambda output: tuple(output.shape), features)
         raise ValueError(
             f"Expected the encoder {encoder.name!r} to return features of shape (batch, dim); "
-            f"received shape {tuple(features.shape)}. Add a pooling or Flatten layer at its end."
+            f"received shape {shape}. Add a pooling or Flatten layer at its end."
         )
     return features
 

@@ -39,7 +39,7 @@ def mmd(source, target, factors=FACTORS, unbiased=False):
     rows = ops.concatenate([source, target])
     rows = ops.cast(rows, keras.backend.result_type(rows.dtype, "float32"))
     distances = _squared_distances(rows)
-    width = ops.stop_gradient(_median(distances)) + keras.config.epsilon()
+    width = ops.stop_gradient(ops.maximum(_median(distances), keras.config.epsilon()))
     kernel = sum(ops.exp(-distances / (factor * width)) for factor in factors) / len(factors)
     own = 1.0 if unbiased else 0.0  # a row's kernel with itself is 1
 

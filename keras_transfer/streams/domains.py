@@ -136,7 +136,7 @@ def _sample(data, name, sizes):
     size = sizes[name]
     if isinstance(data, tf.data.Dataset):
         sample = next(data.batch(size).as_numpy_iterator(), None)
-        found = "an empty dataset" if sample is None else f"a dataset of {_length(sample)}"
+        found = "an empty dataset" if sample is None else f"a dataset of {_length(sample)} rows"
     else:
         sample, lengths = data, {len(array) for array in keras.tree.flatten(data)}
         if len(lengths) > 1:

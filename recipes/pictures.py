@@ -1,0 +1,79 @@
+"""The pictures that recipes draw, each a function that returns a matplotlib figure."""
+
+import numpy as np
+from matplotlib.figure import Figure
+
+
+def samples(domains, rows=4, columns=12):
+    """Images of each domain side by side; `domains` is a dict of names to uint8 images `(n, height, width, 1 or 3)`."""
+    figure = Figure(figsize=(0.5 * columns * len(domains), 0.5 * rows + 0.4), layout="constrained")
+    panels = figure.subplots(1, len(domains), squeeze=False)[0]
+    for panel, (name, images) in zip(panels, domains.items()):
+        height, width, channels = images.shape[1:]
+        grid = images[: rows * columns].reshape(rows, columns, height, width, channels).swapaxes(1, 2)
+        panel.imshow(grid.reshape(rows * height, columns * width, channels), cmap="gray")
+        panel.set_title(name)
+        panel.axis("off")
+    return figure
+
+
+def embedding(features, labels, names):
+    """t-SNE of source and target features, by domain and by class.
+
+    Args:
+        features: dict of a title (before, after) to a pair of arrays `(rows, dim)`, source and target.
+        labels: pair of integer arrays `(rows,)`, source and target.
+        names: pair of the names of the domains.
+    """
+    from sklearn.manifold import TSNE
+
+    figure = Figure(figsize=(5 * len(features), 9.4), layout="constrained")
+    panels = figure.subplots(2, len(features), squeeze=False)
+    for column, (title, (source, target)) in enumerate(features.items()):
+        points = TSNE(init="pca", random_state=0).fit_transform(np.concatenate([source, target]))
+        for start, domain, color in ((0, names[0], "#0072B2"), (len(source), names[1], "#D55E00")):
+            part = points[start : start + len(source)] if start == 0 else points[start:]
+            panels[0, column].scatter(*part.T, s=5, color=color, label=domain)
+        panels[0, column].set_title(f"{title}: by domain")
+        panels[0, column].legend(markerscale=3)
+        by_class = panels[1, column].scatter(*points.T, s=5, c=np.concatenate(labels), cmap="tab10")
+        panels[1, column].set_title(f"{title}: by class")
+        panels[1, column].legend(*by_class.legend_elements(), markerscale=0.8, ncols=2, fontsize=8)
+    for panel in panels.flat:
+        panel.set_xticks([])
+        panel.set_yticks([])
+    return figure
+
+
+def curves(histories):
+    """Every log over the epochs, one panel each; `histories` is a dict of names to lists of `History.history`."""
+    logs = sorted({name for runs in histories.values() for name in runs[0]})
+    figure = Figure(figsize=(3.6 * len(logs), 3.2), layout="constrained")
+    for panel, log in zip(figure.subplots(1, len(logs), squeeze=False)[0], logs):
+        for number, (name, runs) in enumerate(histories.items()):
+            for run in runs:
+                if log in run:
+                    label = name if run is runs[0] else None
+                    panel.plot(range(1, len(run[log]) + 1), run[log], color=f"C{number}", alpha=0.7, label=label)
+        panel.set(title=log, xlabel="epoch")
+        panel.grid(alpha=0.3)
+        panel.legend(fontsize=7)
+    return figure
+
+
+def confusion(labels, predictions, classes):
+    """Confusion matrices side by side, in % of each true class; `predictions` is a dict of titles to class ids."""
+    from sklearn.metrics import confusion_matrix
+
+    figure = Figure(figsize=(4.6 * len(predictions), 4.4), layout="constrained")
+    for panel, (title, predicted) in zip(figure.subplots(1, len(predictions), squeeze=False)[0], predictions.items()):
+        matrix = 100 * confusion_matrix(labels, predicted, labels=range(len(classes)), normalize="true")
+        panel.imshow(matrix, cmap="Blues", vmin=0, vmax=100)
+        for (row, column), value in np.ndenumerate(matrix):
+            if value >= 0.5:
+                color = "white" if value > 50 else "black"
+                panel.text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=7, color=color)
+        panel.set_xticks(range(len(classes)), classes)
+        panel.set_yticks(range(len(classes)), classes)
+        panel.set(title=title, xlabel="predicted", ylabel="true")
+    return figure

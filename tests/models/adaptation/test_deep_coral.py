@@ -1,0 +1,30 @@
+import keras
+import numpy as np
+
+import keras_transfer as kt
+from tests.models.adaptation import toy
+
+
+def test_terms_by_hand():
+    x, y = toy.batch()
+    networks = toy.networks()
+    model = kt.models.DeepCORAL(networks["encoder"], networks["head"], coral_weight=30.0)
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    outputs = {name: output.numpy().astype("float64") for name, output in model(x).items()}
+    np.testing.assert_allclose(outputs["source"], model.encoder(x["source"]), atol=1e-6)
+    np.testing.assert_allclose(outputs["target"], model.encoder(x["target"]), atol=1e-6)
+    np.testing.assert_allclose(outputs["prediction"], model(x["source"]), atol=1e-6)
+    task = toy.cross_entropy(y, outputs["prediction"])
+    difference = np.cov(outputs["source"], rowvar=False) - np.cov(outputs["target"], rowvar=False)
+    coral = np.linalg.norm(difference) ** 2 / (4 * toy.DIM**2)
+    logs = model.train_on_batch(x, y, return_dict=True)
+    np.testing.assert_allclose([logs["task_term"], logs["coral_term"]], [task, coral], rtol=1e-4)
+    np.testing.assert_allclose(logs["loss"], task + 30.0 * coral, rtol=1e-4)
+
+
+def test_beats_the_source_only_baseline():
+    def make(encoder, head, discriminator):
+        return kt.models.DeepCORAL(encoder, head, coral_weight=30.0)
+
+    for seed, baseline in zip(toy.SEEDS, toy.source_only()):
+        assert toy.target_accuracy(make, seed) > baseline + 0.25

@@ -1,0 +1,341 @@
+import collections
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_transfer as kt
+
+Dataset = tf.data.Dataset
+
+
+def rows(count, first=0):
+    """Inputs that carry their own number: row i is (i, -i), and never two are equal."""
+    number = np.arange(first, first + count, dtype="float32")
+    return np.stack([number, -number], axis=1)
+
+
+def labelled(count):
+    x = rows(count)
+    return x, np.arange(count, dtype="int32") % 7
+
+
+def dataset(arrays):
+    return Dataset.from_tensor_slices(arrays)
+
+
+def epochs(stream, count=1):
+    return [list(stream.as_numpy_iterator()) for _ in range(count)]
+
+
+def seen(epoch, name):
+    """The numbers of the rows of one stream, in the order of an epoch."""
+    return [int(number) for batch in epoch for number in batch[0][name][:, 0]]
+
+
+def same(first, second):
+    pairs = zip(keras.tree.flatten(first), keras.tree.flatten(second), strict=True)
+    return all(np.array_equal(a, b) for a, b in pairs)
+
+
+forms = pytest.mark.parametrize("form", [lambda data: data, dataset], ids=["arrays", "datasets"])
+all_forms = pytest.mark.parametrize(
+    "source_form, target_form",
+    [(lambda x: x, lambda x: x), (dataset, dataset), (dataset, lambda x: x), (lambda x: x, dataset)],
+    ids=["arrays", "datasets", "source dataset", "target dataset"],
+)
+
+
+# What one epoch shows.
+
+
+@all_forms
+def test_one_epoch_is_one_pass_over_the_source(source_form, target_form):
+    stream = kt.streams.domains(source_form(labelled(53)), target_form(rows(40)), batch_size=8, seed=0)
+    first, second, third = epochs(stream, 3)
+    for epoch in (first, second, third):
+        assert len(epoch) == 6 and len(set(seen(epoch, "source"))) == 48  # 53 = 6 * 8 + 5, which are dropped
+        for x, y in epoch:
+            assert x["source"].shape == x["target"].shape == (8, 2)
+            np.testing.assert_array_equal(y, x["source"][:, 0] % 7)
+            for name in x:
+                np.testing.assert_array_equal(x[name][:, 1], -x[name][:, 0])
+    for name in ("source", "target"):
+        orders = [seen(epoch, name) for epoch in (first, second, third)]
+        assert orders[0] != orders[1] != orders[2] != orders[0]
+    assert seen(first, "source") != sorted(seen(first, "source"))
+
+
+@all_forms
+@pytest.mark.parametrize("target_rows, count", [(480, 10), (100, 7), (20, 3), (9, 5)])
+def test_target_goes_on_where_it_stopped(source_form, target_form, target_rows, count):
+    """48 target rows in an epoch; whatever the target's length, after each epoch all rows were seen as often."""
+    target = rows(target_rows, first=1000)
+    stream = kt.streams.domains(source_form(labelled(53)), target_form(target), batch_size=8, seed=1)
+    times = collections.Counter()
+    for epoch in epochs(stream, count):
+        times.update(seen(epoch, "target"))
+        if times.total() >= target_rows:
+            assert set(times) == set(range(1000, 1000 + target_rows))
+        assert max(times.values()) - min(times.values()) <= 1
+        assert max(times.values()) == -(-times.total() // target_rows)
+
+
+@all_forms
+def test_target_batch_size(source_form, target_form):
+    source, target = source_form(labelled(20)), target_form(rows(30))
+    (epoch,) = epochs(kt.streams.domains(source, target, batch_size=4, target_batch_size=6, seed=0))
+    assert [(x["source"].shape, x["target"].shape) for x, _ in epoch] == [((4, 2), (6, 2))] * 5
+    assert sorted(seen(epoch, "target")) == list(range(30))
+
+
+def test_length_of_arrays_is_known():
+    stream = kt.streams.domains(labelled(53), rows(40), batch_size=8)
+    assert stream.cardinality().numpy() == len(stream) == 6
+
+
+@forms
+def test_sample_weights(form):
+    x, y = labelled(24)
+    weight = (x[:, 0] / 10).astype("float32")
+    (epoch,) = epochs(kt.streams.domains(form((x, y, weight)), form(rows(24)), batch_size=8, seed=0))
+    for batch, labels, weights in epoch:
+        np.testing.assert_array_equal(labels, batch["source"][:, 0] % 7)
+        np.testing.assert_allclose(weights, batch["source"][:, 0] / 10, rtol=1e-6)
+
+
+@forms
+@pytest.mark.parametrize("pack", [lambda a, b: {"pixels": a, "deep": {"mask": b}}, lambda a, b: (a, b)])
+def test_inputs_with_structure(form, pack):
+    (x, y), target = labelled(24), rows(32)
+    stream = kt.streams.domains(
+        form((pack(x, x[:, 0] * 2), y)), form(pack(target, target[:, 0] * 2)), batch_size=8, seed=0
+    )
+    for x, y in epochs(stream)[0]:
+        keras.tree.assert_same_structure(x["source"], pack(0, 0))
+        for part in x.values():
+            mask, pixels = sorted(keras.tree.flatten(part), key=np.ndim)
+            np.testing.assert_array_equal(mask, 2 * pixels[:, 0])
+        np.testing.assert_array_equal(y, sorted(keras.tree.flatten(x["source"]), key=np.ndim)[1][:, 0] % 7)
+
+
+@pytest.mark.parametrize("given, kept", [("uint8", "uint8"), ("float32", "float32"), ("float64", "float32")])
+def test_dtypes_of_arrays(given, kept):
+    x = np.arange(32).reshape(16, 2).astype(given)
+    batch, y = epochs(kt.streams.domains((x, np.arange(16)), x, batch_size=4))[0][0]
+    assert batch["source"].dtype == batch["target"].dtype == kept
+    assert y.dtype == "int64"
+
+
+# The order.
+
+
+@all_forms
+def test_order_follows_the_seed(source_form, target_form):
+    def two_epochs(seed):
+        source, target = source_form(labelled(40)), target_form(rows(60))
+        return epochs(kt.streams.domains(source, target, batch_size=8, seed=seed), 2)
+
+    once, again, other = two_epochs(5), two_epochs(5), two_epochs(6)
+    assert same(once, again)
+    for name in ("source", "target"):
+        assert seen(once[0], name) != seen(other[0], name)
+
+
+@forms
+def test_without_a_seed_each_stream_draws_its_own(form):
+    first, second = (
+        seen(epochs(kt.streams.domains(form(labelled(40)), form(rows(40)), batch_size=8))[0], "source")
+        for _ in range(2)
+    )
+    assert first != second
+
+
+@pytest.mark.parametrize("peeked", [1, 5, 19])
+def test_an_iterator_that_is_dropped_leaves_the_order(peeked):
+    def stream():
+        return kt.streams.domains(labelled(80), rows(100), batch_size=4, seed=3)
+
+    expected, peeking = epochs(stream(), 3), stream()
+    got = []
+    for _ in range(3):
+        iterator = peeking.as_numpy_iterator()
+        for _ in range(peeked):
+            next(iterator)
+        del iterator
+        got += epochs(peeking)
+    assert len(expected[0]) == 20 and same(got, expected)
+
+
+def test_batches_that_arrive_in_fit():
+    """What Keras reads beforehand changes nothing: the model sees the epochs of the stream, in their order."""
+    expected = epochs(kt.streams.domains(labelled(40), rows(60), batch_size=8, seed=2), 2)
+    model = adapter()
+    taken = []
+
+    class Watch(kt.models.DAN):
+        def forward(self, x, training=False):
+            if not isinstance(x["source"], keras.KerasTensor):
+                tf.py_function(lambda s, t: taken.append((s.numpy(), t.numpy())), [x["source"], x["target"]], [])
+            return super().forward(x, training)
+
+    model = Watch(model.encoder, model.head)
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.fit(kt.streams.domains(labelled(40), rows(60), batch_size=8, seed=2), epochs=2, verbose=0)
+    assert same(taken, [(x["source"], x["target"]) for epoch in expected for x, _ in epoch])
+
+
+# Datasets that are endless, or of unknown length.
+
+
+def adapter():
+    dense = keras.layers.Dense
+    model = kt.models.DAN(keras.Sequential([keras.Input((2,)), dense(4, "tanh")]), keras.Sequential([dense(7)]))
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    return model
+
+
+def test_endless_datasets_in_fit():
+    source, target = dataset(labelled(40)).repeat(), dataset(rows(24)).repeat()
+    stream = kt.streams.domains(source, target, batch_size=8, seed=0, shuffle_buffer=16)
+    model = adapter()
+    history = model.fit(stream, epochs=3, steps_per_epoch=4, verbose=0).history
+    assert model.step.numpy() == 12
+    assert np.isfinite(history["mmd_term"]).all() and len(history["mmd_term"]) == 3
+
+
+@pytest.mark.filterwarnings("ignore:Your input ran out of data")  # Keras says so for any dataset of unknown length
+def test_dataset_of_unknown_length_is_not_counted():
+    taken = collections.Counter()
+
+    def generator(name, count):
+        def generate():
+            for i in range(count):
+                taken[name] += 1
+                yield (np.float32([i, -i]), np.int32(i % 7)) if name == "source" else np.float32([i, -i])
+
+        x = tf.TensorSpec((2,))
+        signature = (x, tf.TensorSpec((), tf.int32)) if name == "source" else x
+        return Dataset.from_generator(generate, output_signature=signature)
+
+    source, target = generator("source", 1003), generator("target", 2000)
+    stream = kt.streams.domains(source, target, batch_size=8, seed=0, shuffle_buffer=50)
+    assert max(taken.values()) <= 3 * 8  # the first batch, which is checked, and what tf.data reads ahead of it
+    checked = taken["source"]
+    (epoch,) = epochs(stream)
+    assert len(epoch) == 125 and len(set(seen(epoch, "source"))) == 1000
+    assert taken["source"] == checked + 1003
+    model = adapter()
+    model.fit(stream, epochs=2, verbose=0)
+    assert model.step.numpy() == 250
+
+
+# Bad input: arrays are checked whole, datasets on their first batch.
+
+
+def fails(source, target, **kwargs):
+    with pytest.raises(ValueError) as error:
+        kt.streams.domains(source, target, **{"batch_size": 8, **kwargs})
+    return str(error.value)
+
+
+@forms
+def test_a_domain_smaller_than_its_batch(form):
+    assert "at least one batch of 8 rows in `source`; received" in fails(form(labelled(7)), form(rows(8)))
+    assert "at least one batch of 8 rows in `target`; received" in fails(form(labelled(8)), form(rows(7)))
+    message = fails(form(labelled(8)), form(rows(11)), target_batch_size=12)
+    assert "at least one batch of 12 rows in `target`; received" in message and "11" in message
+    kt.streams.domains(form(labelled(8)), form(rows(12)), batch_size=8, target_batch_size=12)
+
+
+@forms
+def test_an_empty_domain(form):
+    x, y = labelled(8)
+    assert "rows in `source`; received" in fails(form((x[:0], y[:0])), form(rows(8)))
+    assert "rows in `target`; received" in fails(form((x, y)), form(x[:0]))
+
+
+@forms
+def test_different_shapes(form):
+    message = fails(form(labelled(8)), form(np.ones((8, 3), "float32")))
+    assert "one structure, shape and dtype" in message and "(2,)" in message and "(3,)" in message
+
+
+@forms
+def test_different_dtypes(form):
+    x, y = labelled(8)
+    message = fails(form((np.abs(x), y)), form(np.abs(x).astype("uint8")))
+    assert "one structure, shape and dtype" in message and "float32" in message and "uint8" in message
+
+
+@forms
+def test_different_structures(form):
+    x, y = labelled(8)
+    assert "one structure, shape and dtype" in fails(form(({"a": x}, y)), form({"b": x}))
+
+
+@forms
+def test_different_ranges(form):
+    pixels = np.linspace(0, 255, 64, dtype="float32").reshape(8, 8)
+    y = np.zeros(8, "int32")
+    message = fails(form((pixels, y)), form(pixels / 255))
+    assert "same value range; received [0, 255] and [0, 1]" in message
+    message = fails(form((pixels / 255, y)), form(pixels))
+    assert "same value range; received [0, 1] and [0, 255]" in message
+    nested = fails(form(({"a": pixels, "b": pixels}, y)), form({"a": pixels, "b": pixels / 255}))
+    assert "same value range; received [0, 255] and [0, 1]" in nested
+    for fine in (pixels / 9, pixels / 255 - 0.5):  # less than ten times apart; negative values
+        kt.streams.domains(form((pixels, y)), form(fine), batch_size=8)
+
+
+@forms
+@pytest.mark.parametrize("wrong", [-1, 3])
+def test_labels_outside_the_classes(form, wrong):
+    x, y = rows(8), np.array([0, 1, 2, 0, 1, 2, 0, 1], "int32")
+    kt.streams.domains(form((x, y)), form(x), batch_size=8, classes=3)
+    y[5] = wrong
+    message = fails(form((x, y)), form(x), classes=3)
+    assert "Expected labels from 0 to 2; received labels from" in message and str(wrong) in message
+
+
+@forms
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_values_that_are_not_finite(form, value):
+    x, y = rows(8), np.zeros(8, "float32")
+    spoiled, spoiled_y = x.copy(), y.copy()
+    spoiled[3, 1] = spoiled_y[2] = value
+    assert "finite values in `source`; received 1 that are NaN or infinite" in fails(form((spoiled, y)), form(x))
+    assert "finite values in `target`; received 1 that are NaN or infinite" in fails(form((x, y)), form(spoiled))
+    assert "finite values in `source labels`; received 1" in fails(form((x, spoiled_y)), form(x))
+
+
+@forms
+def test_labels_of_the_target(form):
+    x, y = labelled(8)
+    for labels in ((x, y), (x, y, y.astype("float32"))):
+        assert "Expected `target` to be x alone" in fails(form((x, y)), form(labels))
+    assert "one structure" in fails(form(((x, x), y)), form(((x, x), y)))
+
+
+@forms
+def test_source_without_labels(form):
+    x, _ = labelled(8)
+    assert "Expected `source` to be (x, y) or (x, y, sample_weight)" in fails(form(x), form(x))
+
+
+def test_arrays_of_different_length():
+    x, y = labelled(16)
+    assert "one length in `source`; received lengths [15, 16]" in fails((x, y[:-1]), x)
+    assert "one length in `source`; received lengths [9, 16]" in fails((x, y, np.ones(9)), x)
+    assert "one length in `target`; received lengths [15, 16]" in fails(({"a": x, "b": x}, y), {"a": x, "b": x[:-1]})
+
+
+def test_arrays_are_checked_whole_and_datasets_on_their_first_batch():
+    x, y = labelled(64)
+    x[40, 0] = np.nan
+    y[41] = 9
+    assert "finite values" in fails((x, y), rows(64))
+    assert "received labels from 0 to 9" in fails((rows(64), y), rows(64), classes=7)
+    stream = kt.streams.domains(dataset((x, y)), dataset(rows(64)), batch_size=8, classes=7)
+    assert len(epochs(stream)[0]) == 8

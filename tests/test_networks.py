@@ -1,0 +1,91 @@
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from keras_transfer.networks import all_rows, check_features, run_pair
+
+first = np.random.default_rng(0).normal(size=(5, 3)).astype("float32")
+second = np.random.default_rng(1).normal(2.0, 3.0, size=(9, 3)).astype("float32")
+
+
+def close(a, b):
+    keras.tree.assert_same_structure(a, b)
+    for x, y in zip(keras.tree.flatten(a), keras.tree.flatten(b)):
+        np.testing.assert_allclose(x, y, atol=1e-6)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_joint_and_separate_are_equal_without_batch_normalization(training):
+    network = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4), keras.layers.LayerNormalization()])
+    expected = (network(first), network(second))
+    for batch_norm in ("joint", "separate"):
+        close(run_pair(network, first, second, batch_norm, training), expected)
+
+
+@pytest.mark.parametrize("batch_norm", ["joint", "separate"])
+def test_nested_inputs_and_outputs(batch_norm):
+    def network(x, training):
+        left, (right,) = x["left"], x["rest"]
+        return {"sum": left + right, "parts": [left * 2, (right, ops.sum(right, axis=1))]}
+
+    def pack(x):
+        return {"left": x, "rest": (x + 1,)}
+
+    def by_hand(x):
+        return {"sum": 2 * x + 1, "parts": [x * 2, (x + 1, (x + 1).sum(axis=1))]}
+
+    close(run_pair(network, pack(first), pack(second), batch_norm), (by_hand(first), by_hand(second)))
+
+
+@pytest.mark.parametrize("batch_norm", ["joint", "separate"])
+def test_training_is_passed_on(batch_norm):
+    def network(x, training):
+        return x * (2.0 if training else 1.0)
+
+    close(run_pair(network, first, second, batch_norm, training=True), (2 * first, 2 * second))
+    close(run_pair(network, first, second, batch_norm), (first, second))
+
+
+def normalized(x, over):
+    return (x - over.mean(axis=0)) / over.std(axis=0)
+
+
+def test_joint_batch_normalization_shares_its_statistics():
+    network = keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-12)
+    outputs = run_pair(network, first, second, "joint", training=True)
+    both = np.concatenate([first, second])
+    close(outputs, (normalized(first, both), normalized(second, both)))
+    np.testing.assert_allclose(network.moving_mean, 0.1 * both.mean(axis=0), atol=1e-6)
+
+
+def test_separate_batch_normalization_keeps_the_domains_apart():
+    network = keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-12)
+    outputs = run_pair(network, first, second, "separate", training=True)
+    close(outputs, (normalized(first, first), normalized(second, second)))
+    moved_twice = 0.9 * 0.1 * first.mean(axis=0) + 0.1 * second.mean(axis=0)
+    np.testing.assert_allclose(network.moving_mean, moved_twice, atol=1e-6)
+
+
+@pytest.mark.parametrize("wrong", ["both", None, True])
+def test_unknown_batch_norm(wrong):
+    with pytest.raises(ValueError, match=f'"joint" or "separate"; received {wrong!r}'):
+        run_pair(keras.layers.Identity(), first, second, wrong)
+
+
+def test_features():
+    encoder = keras.layers.Identity(name="my_encoder")
+    assert check_features(first, encoder) is first
+    for shape in ((5,), (5, 3, 2), (5, 3, 2, 1)):
+        with pytest.raises(ValueError) as error:
+            check_features(np.zeros(shape), encoder)
+        expected = (
+            f"Expected the encoder 'my_encoder' to return features of shape (batch, dim); received shape {shape}."
+        )
+        assert expected in str(error.value)
+    with pytest.raises(ValueError, match=r"received shape \{'a': \(5, 3\)\}"):
+        check_features({"a": first}, encoder)
+
+
+def test_all_rows_of_one_replica():
+    np.testing.assert_array_equal(all_rows(ops.convert_to_tensor(first)), first)
