@@ -83,7 +83,7 @@ class TransferModel(keras.Model):
         raise NotImplementedError(f"{type(self).__name__} must define `loss_terms`.")
 
     def advance(self):
-        """Moves what does not learn by gradient, such as a teacher; called once per training step."""
+        """Moves what does not learn by gradient, such as a teacher; called once per training step, before its update."""
 
     # What a method calls.
 
@@ -220,7 +220,7 @@ class TransferModel(keras.Model):
     def _replicas(self):
         return self.distribute_strategy.num_replicas_in_sync if keras.backend.backend() == "tensorflow" else 1
 
-    # Keras's `fit` fails under MultiWorkerMirroredStrategy (keras#20585) in two places, both mended here: building from
+    # Keras's `fit` fails under MultiWorkerMirroredStrategy (keras#20585) in two places, both mended below: building from
     # a batch of another worker's values, and averaging logs that have no axis to average over.
 
     @property
@@ -249,15 +249,15 @@ class TransferModel(keras.Model):
             return super()._make_function(step_function, **kwargs)
         import tensorflow as tf
 
-        def at_once(next_creator, **kwargs):
-            with tf.control_dependencies(None):
+        def create(next_creator, **kwargs):
+            with tf.control_dependencies(None):  # XLA cannot create variables that wait
                 return next_creator(**kwargs)
 
         def one_step(data):
-            # Where the length of a dataset is unknown, a last step finds no data. What reads none of them (counters,
-            # teachers, the row counts of metrics) would move all the same; only variables are created without them.
+            # Where the length of a dataset is unknown, a last step finds no data. What reads none (counters, teachers,
+            # the row counts of metrics, Keras's own too) would move all the same, so that all of the step waits for it.
             found = [part for part in tf.nest.flatten(data, expand_composites=True) if part is not None]
-            with tf.variable_creator_scope(at_once), tf.control_dependencies(found):
+            with tf.variable_creator_scope(create), tf.control_dependencies(found):
                 logs = step_function(data)
             return {name: ops.reshape(value, (1,)) for name, value in logs.items()} if self._multi_worker else logs
 

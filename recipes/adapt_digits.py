@@ -84,13 +84,8 @@ def build(channels, batch_norm):
     def normalize():
         return [layers.BatchNormalization()] if batch_norm else []
 
-    # One scale for each image where grey levels mean ink; photographs keep their brightness.
-    scale = (
-        layers.LayerNormalization(axis=(1, 2, 3), center=False, scale=False)
-        if channels == 1
-        else layers.Rescaling(1 / 127.5, offset=-1.0)
-    )
-    encoder = [keras.Input((28, 28, channels)), scale]
+    # Each image on its own scale: mean 0, variance 1.
+    encoder = [keras.Input((28, 28, channels)), layers.LayerNormalization(axis=(1, 2, 3), center=False, scale=False)]
     for filters in (32, 48):
         encoder += [layers.Conv2D(filters, 5), layers.MaxPooling2D(), *normalize(), layers.ReLU()]
     encoder += [layers.Flatten(), layers.Dropout(0.5), layers.Dense(100), *normalize(), layers.ReLU()]

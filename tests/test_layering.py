@@ -6,23 +6,23 @@ import pathlib
 import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
-PARTS = "layers losses schedules networks metrics backbones datasets streams optimizers finetuning gradients"
-FLOORS = {
-    **dict.fromkeys(PARTS.split(), 1),
-    "model": 2,
-    "models": 3,
-    **dict.fromkeys("callbacks serving report testing".split(), 4),
-}
+HOUSE = [
+    ["layers", "losses", "schedules", "networks", "metrics", "backbones", "datasets", "streams"]
+    + ["optimizers", "finetuning", "gradients"],
+    ["model"],
+    ["models"],
+    ["callbacks", "serving", "report", "testing"],
+]
+FLOORS = {room: number for number, rooms in enumerate(HOUSE, 1) for room in rooms}
 NOT_FOR_MODELS = {"datasets", "streams", "backbones"}
 BESIDE = {("testing", "serving")}  # the contract of a model includes its export
 WITH_TENSORFLOW = ("streams/", "serving.py", "backbones/tf_hub.py")
-OPTIONAL = {
-    "matplotlib", "sklearn", "scipy", "tyro", "PIL", "keras_hub", "keras_cv", "keras_nlp",
-    "tensorflow_hub", "tensorflow_serving",
-}  # fmt: skip
-FILES = sorted(
-    path.relative_to(ROOT) for room in ("keras_transfer", "recipes") for path in ROOT.glob(f"{room}/**/*.py")
-)
+OPTIONAL = {"matplotlib", "sklearn", "scipy", "tyro", "PIL", "tensorflow_serving"}
+OPTIONAL |= {"keras_hub", "keras_cv", "keras_nlp", "tensorflow_hub"}
+OURS = {"keras_transfer", "recipes", "tests", "benchmarks"}
+FILES = [
+    path.relative_to(ROOT) for room in ("keras_transfer", "recipes") for path in sorted(ROOT.glob(f"{room}/**/*.py"))
+]
 
 
 def violations(source, path):

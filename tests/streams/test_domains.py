@@ -68,7 +68,7 @@ def test_one_epoch_is_one_pass_over_the_source(source_form, target_form):
 
 
 @all_forms
-@pytest.mark.parametrize("target_rows, count", [(480, 10), (100, 7), (20, 3), (9, 5)])
+@pytest.mark.parametrize("target_rows, count", [(480, 10), (100, 7), (9, 3)])
 def test_target_goes_on_where_it_stopped(source_form, target_form, target_rows, count):
     """48 target rows in an epoch; whatever the target's length, after each epoch all rows were seen as often."""
     target = rows(target_rows, first=1000)
@@ -152,7 +152,7 @@ def test_without_a_seed_each_stream_draws_its_own(form):
     assert first != second
 
 
-@pytest.mark.parametrize("peeked", [1, 5, 19])
+@pytest.mark.parametrize("peeked", [1, 19])
 def test_an_iterator_that_is_dropped_leaves_the_order(peeked):
     def stream():
         return kt.streams.domains(labelled(80), rows(100), batch_size=4, seed=3)

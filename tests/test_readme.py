@@ -1,0 +1,70 @@
+import ast
+import json
+import pathlib
+import re
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+NAMES = {"dann": "DANN", "deep_coral": "Deep CORAL", "dan": "DAN"}
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.S)
+
+
+def rows(path):
+    """The table's rows for one results file, computed from the runs as they were measured."""
+    report = json.loads(path.read_text())
+
+    def shown(arm):
+        return f"{100 * report['means'][arm]['target_accuracy']:.1f} ± {percent(report, arm)}"
+
+    def percent(report, arm):
+        return f"{100 * report['deviations'][arm]['target_accuracy']:.1f}"
+
+    for method, gain in report["gains"].items():
+        interval = f"{100 * gain['mean']:+.1f} [{100 * gain['low']:+.1f}, {100 * gain['high']:+.1f}]"
+        cells = (path.stem, NAMES[method], shown(report["baseline"]), shown(method), interval, gain["verdict"])
+        yield f"| {' | '.join(cells)} |"
+
+
+RESULTS = sorted(p for p in (ROOT / "results/adapt_digits").glob("*.json") if p.stem != "selection")
+
+
+def test_results_are_there():
+    assert {p.stem for p in RESULTS} >= {"printed_handwritten", "digits_photos"}
+
+
+@pytest.mark.parametrize("path", RESULTS, ids=lambda p: p.stem)
+def test_table_shows_what_was_measured(path):
+    table = README.split("<!-- table: adapt_digits -->")[1].split("<!-- end -->")[0]
+    for row in rows(path):
+        assert row in table
+    assert len([line for line in table.splitlines() if line.startswith(f"| {path.stem} |")]) == len(list(rows(path)))
+
+
+def test_setup_commands_use_extras_that_exist():
+    setup = (ROOT / "setup.cfg").read_text()
+    commands = [line for block in blocks("bash") for line in block.splitlines() if "pip install" in line]
+    assert len(commands) == 2
+    for command in commands:
+        (extra,) = re.findall(r"\.\[(\w+)\]", command)
+        assert f"\n{extra} =" in setup
+    assert (ROOT / "recipes/adapt_digits.py").is_file()
+
+
+def test_example_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (example,) = blocks("python")
+    assert len(ast.parse(example).body) <= 20
+    example = example.replace("epochs=5", "epochs=1").replace("printed_digits(8000)", "printed_digits(640)")
+    scope = {}
+    exec(compile(example, "README", "exec"), scope)
+    assert scope["version"] == pathlib.Path("saved_models/digits/1")
+
+
+def test_ci_runs_the_test_command_of_the_readme():
+    assert "README.md" in (ROOT / ".ci/run").read_text()
+    assert "pip install -e '.[test]' && pytest" in README
