@@ -83,7 +83,7 @@ class TransferModel(keras.Model):
         raise NotImplementedError(f"{type(self).__name__} must define `loss_terms`.")
 
     def advance(self):
-        """Moves what does not learn by gradient, such as a teacher; called once per training step, before its update."""
+        """Moves what does not learn by gradient, such as a teacher; once in a training step, before its update."""
 
     # What a method calls.
 
@@ -220,8 +220,8 @@ class TransferModel(keras.Model):
     def _replicas(self):
         return self.distribute_strategy.num_replicas_in_sync if keras.backend.backend() == "tensorflow" else 1
 
-    # Keras's `fit` fails under MultiWorkerMirroredStrategy (keras#20585) in two places, both mended below: building from
-    # a batch of another worker's values, and averaging logs that have no axis to average over.
+    # Keras's `fit` fails under MultiWorkerMirroredStrategy (keras#20585) in two places, both mended below: building
+    # from a batch of another worker's values, and averaging logs that have no axis to average over.
 
     @property
     def _multi_worker(self):

@@ -55,8 +55,7 @@ def _in_package(tree, path):
     found = [
         f"{path} imports {name}: {reason}"
         for name, _ in _imports(ast.walk(tree))
-        if name.split(".")[0] in ("keras_transfer", "recipes", "tests", "benchmarks")
-        and (reason := _wrong(name, inside))
+        if name.split(".")[0] in OURS and (reason := _wrong(name, inside))
     ]
     trains = any(isinstance(node, ast.FunctionDef) and node.name == "train_step" for node in ast.walk(tree))
     for name in {name.split(".")[0] for name, _ in _imports(_when_imported(tree))}:
