@@ -36,7 +36,9 @@ def domains(source, target, batch_size=64, target_batch_size=None, classes=None,
             in range by more than ten times; if there are NaN or infinite values, or labels outside the classes; if the
             target comes with labels. Arrays are checked whole, datasets on their first batch.
     """
-    sizes = {"source": batch_size, "target": target_batch_size or batch_size}
+    sizes = {"source": batch_size, "target": batch_size if target_batch_size is None else target_batch_size}
+    if min(sizes.values()) < 1:
+        raise ValueError(f"Expected batches of at least 1 row; received {sizes}.")
     source, target = _rows(source), _rows(target)
     _check_labels_absent(source, target)
     samples = {"source": _sample(source, "source", sizes), "target": _sample(target, "target", sizes)}
