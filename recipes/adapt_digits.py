@@ -13,6 +13,7 @@ The settings were chosen without target labels, see `results/adapt_digits/select
 
 import dataclasses
 import datetime
+import functools
 import math
 import pathlib
 import time
@@ -40,12 +41,14 @@ class Config:
     """One or more methods; the first is exported."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """One run of every arm for each; at least two, for an interval."""
-    steps: int = 2000
+    steps: int = 1000
     """Training steps of each run, rounded up to whole epochs."""
     batch_size: int = 64
     """Rows of the source, and as many of the target, in a step."""
-    learning_rate: float = 1e-3
+    learning_rate: float = 3e-3
     """Of Adam, at the start of a cosine decay to 0."""
+    ramp: float = 0.4
+    """Share of the steps in which the weight of the adaptation rises."""
     runs: pathlib.Path = pathlib.Path("runs/adapt_digits")
     """Folder in which each run makes a folder with its config, report, histories and pictures."""
     saved_models: pathlib.Path = pathlib.Path("saved_models")
@@ -96,11 +99,9 @@ def build(channels, batch_norm):
 
 
 METHODS = {
-    "dann": lambda parts, steps: kt.models.DANN(*parts, reversal=kt.schedules.DannRamp(steps)),
-    "deep_coral": lambda parts, steps: kt.models.DeepCORAL(
-        *parts[:2], coral_weight=kt.schedules.DannRamp(steps, peak=100.0)
-    ),
-    "dan": lambda parts, steps: kt.models.DAN(*parts[:2], mmd_weight=kt.schedules.DannRamp(steps)),
+    "dann": lambda parts, ramp: kt.models.DANN(*parts, reversal=ramp()),
+    "deep_coral": lambda parts, ramp: kt.models.DeepCORAL(*parts[:2], coral_weight=ramp(peak=100.0)),
+    "dan": lambda parts, ramp: kt.models.DAN(*parts[:2], mmd_weight=ramp()),
 }
 BASELINES = {"source_only": False, "source_only_batch_norm": True}  # with BatchNormalization or without
 
@@ -112,12 +113,13 @@ def train(config, arm, seed, data):
         data["source"], data["target"][0], batch_size=config.batch_size, classes=len(CLASSES), seed=seed
     )
     epochs = math.ceil(config.steps / len(stream))
+    steps = epochs * len(stream)
     parts = build(data["source"][0].shape[-1], batch_norm=BASELINES.get(arm, True))
     if arm in BASELINES:
         model, stream = keras.Sequential(parts[:2]), stream.map(lambda x, y: (x["source"], y))
     else:
-        model = METHODS[arm](parts, epochs * len(stream))
-    rate = keras.optimizers.schedules.CosineDecay(config.learning_rate, epochs * len(stream))
+        model = METHODS[arm](parts, functools.partial(kt.schedules.DannRamp, config.ramp * steps))
+    rate = keras.optimizers.schedules.CosineDecay(config.learning_rate, steps)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.Adam(rate), loss, metrics=["accuracy"])
 

@@ -7,9 +7,12 @@ unchanged, as TFRecord files; the replies come back the same way.
 
 It is TensorFlow's C++ loader. It proves nothing about a server's own behaviour: polling of versions, batching, running
 the warm-up requests, REST.
+
+`KERAS_TRANSFER_RESULTS=results pytest tests/serving` writes what it measures to `results/export.json`.
 """
 
 import hashlib
+import json
 import os
 import pathlib
 import shutil
@@ -119,6 +122,18 @@ def test_images(load_and_run, tmp_path):
     assert len(rows) > 1 and max(differences.values()) <= 1e-5
     np.testing.assert_array_equal(got["serving_default"]["class_id"], logits.argmax(-1))
     assert [name.decode() for name in got["serving_default"]["class_name"]] == [names[i] for i in logits.argmax(-1)]
+
+    fresh = kt.serving.verify(version, model, images, preprocessing=to_unit)
+    served = [weight.path for network in (encoder, head) for weight in network.weights]
+    assert fresh.stored == sorted(served)
+    if "KERAS_TRANSFER_RESULTS" in os.environ:
+        figures = {
+            "largest_difference_cpp": {name: float(value) for name, value in differences.items()},
+            "largest_difference_fresh_process": fresh.differences,
+            "stored_variables": fresh.stored,
+        }
+        file = pathlib.Path(os.environ["KERAS_TRANSFER_RESULTS"], "export.json")
+        file.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
 
 
 def test_strings_and_another_batch_size(load_and_run, tmp_path):
