@@ -11,12 +11,13 @@ PICTURES = ("samples", "embedding", "curves", "confusion", "report")
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A short run of the default pair, with all methods."""
+    """A short run of the smallest pair, with all methods."""
     folder = tmp_path_factory.mktemp("run")
     config = adapt_digits.Config(
+        pair="digits_photos",
         method=("dann", "deep_coral", "dan"),
         seeds=(0, 1),
-        steps=40,
+        steps=18,
         runs=folder / "runs",
         saved_models=folder / "saved_models",
         results=folder / "results",
@@ -31,9 +32,9 @@ def test_report_names_every_arm_and_is_copied_to_the_results(run):
     for seeds in report["runs"].values():
         for metrics in seeds.values():
             assert 0.05 < metrics["target_accuracy"] < 1 and 0 <= metrics["target_information"] < np.log(10)
-    written = json.loads((folder / "results/adapt_digits/printed_handwritten.json").read_text())
+    written = json.loads((folder / "results/adapt_digits/digits_photos.json").read_text())
     assert written["means"] == report["means"]
-    assert written["extra"]["config"]["steps"] == 40
+    assert written["extra"]["config"]["steps"] == 18
 
 
 def test_draws_its_pictures(run):
@@ -49,7 +50,7 @@ def test_export_serves_raw_images(run):
 
     (version,) = (run[0] / "saved_models/adapt_digits").iterdir()
     serve = tf.saved_model.load(str(version)).signatures["serving_default"]
-    images, _ = kt.datasets.digits(image_size=28)
+    images, _ = kt.datasets.digits_on_photos()
     outputs = serve(images=tf.constant(images[:3]))
     assert outputs["class_name"].shape == (3,)
     np.testing.assert_allclose(outputs["probabilities"].numpy().sum(-1), 1, atol=1e-5)
@@ -57,7 +58,7 @@ def test_export_serves_raw_images(run):
 
 
 def test_training_never_sees_target_labels():
-    config = adapt_digits.Config(steps=20)
+    config = adapt_digits.Config(pair="digits_photos", steps=18)
     data = adapt_digits.load(config)
     blind = {**data, "target": (data["target"][0], None), "target_test": (data["target_test"][0][:1], np.zeros(1))}
     model, _, _ = adapt_digits.train(config, "dann", 0, blind)
