@@ -168,7 +168,7 @@ class TransferReport:
             ends = [-0.2, 0.8], [0.2, 1.2]
             panel.hlines([baseline.mean(), scores.mean()], *ends, color=COLORS[verdict], linewidth=3)
             panel.set_title(f"{method}: {verdict}\n{self._gain_text(method)}", fontsize=10)
-            panel.set_xticks([0, 1], [textwrap.fill(arm, 16) for arm in (self.baseline, method)])
+            panel.set_xticks([0, 1], [textwrap.fill(arm.replace("_", " "), 16) for arm in (self.baseline, method)])
             panel.set_xlim(-0.5, 1.5)
             panel.grid(axis="y", alpha=0.3)
             panel.spines[["top", "right"]].set_visible(False)

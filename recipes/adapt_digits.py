@@ -1,10 +1,10 @@
 """Adapts a digit classifier to a domain without labels, holds it against source-only training, and exports it.
 
     python -m recipes.adapt_digits
-    python -m recipes.adapt_digits --pair usps_mnist --method dann dan
+    python -m recipes.adapt_digits --pair usps_mnist --method dan dann --steps 2000
 
 The default pair, simulated printed digits to real handwritten ones, needs no download and takes about 4 minutes on two
-cores. `usps_mnist`, `mnist_usps` and `mnist_mnistm` take up to 10 minutes for each method; they read USPS, MNIST and
+cores; `usps_mnist`, `mnist_usps` and `mnist_mnistm` take up to 10 minutes for each method. They read USPS, MNIST and
 BSDS500 from `KERAS_TRANSFER_DATA` or download them. Of MNIST they take the 10,000 digits of its test files: 8,000 to
 train on, 2,000 to test on. Measured numbers: `results/adapt_digits/<pair>.json`, shown in the README.
 
