@@ -155,7 +155,8 @@ def main(config):
         method, config.saved_models / "adapt_digits", x, classes=CLASSES, metrics=metrics[config.method[0]]
     )
     verified = kt.serving.verify(version, method, x[:64])
-    extra = {"config": dataclasses.asdict(config), "export": verified._asdict(), "histories": histories}
+    settings = {k: v for k, v in dataclasses.asdict(config).items() if k not in ("runs", "saved_models", "results")}
+    extra = {"config": settings, "export": verified._asdict(), "histories": histories}
     report = kt.report.TransferReport(metrics, list(BASELINES), extra=extra)
     folder = config.runs / f"{config.pair}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
     report.save(folder)
