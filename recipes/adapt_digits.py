@@ -8,7 +8,7 @@ cores; `usps_mnist`, `mnist_usps` and `mnist_mnistm` take up to 10 minutes for e
 BSDS500 from `KERAS_TRANSFER_DATA` or download them. Of MNIST they take the 10,000 digits of its test files: 8,000 to
 train on, 2,000 to test on. Measured numbers: `results/adapt_digits/<pair>.json`, shown in the README.
 
-The settings were chosen without target labels, see `results/adapt_digits/selection.json`.
+How the settings were chosen: `results/adapt_digits/selection.json`.
 """
 
 import dataclasses
@@ -139,7 +139,7 @@ def train(config, arm, seed, data):
 
 def main(config):
     """Runs baselines and methods over the seeds, reports, draws, exports and verifies; returns the report as a dict."""
-    if len(config.seeds) < 2:
+    if len(set(config.seeds)) < 2:
         raise ValueError(f"Expected at least 2 seeds for an interval; received {config.seeds}.")
     data = load(config)
     models, histories, metrics = {}, {}, {}

@@ -31,8 +31,7 @@ def embedding(features, labels, names):
     panels = figure.subplots(2, len(features), squeeze=False)
     for column, (title, (source, target)) in enumerate(features.items()):
         points = TSNE(init="pca", random_state=0).fit_transform(np.concatenate([source, target]))
-        for start, domain, color in ((0, names[0], "#0072B2"), (len(source), names[1], "#D55E00")):
-            part = points[start : start + len(source)] if start == 0 else points[start:]
+        for part, domain, color in zip(np.split(points, [len(source)]), names, ("#0072B2", "#D55E00")):
             panels[0, column].scatter(*part.T, s=5, color=color, label=domain)
         panels[0, column].set_title(f"{title}: by domain")
         panels[0, column].legend(markerscale=3)

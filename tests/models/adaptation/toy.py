@@ -62,5 +62,14 @@ def batch(source_rows=12, target_rows=20):
     return {"source": source, "target": target}, y
 
 
+def checked_outputs(model, x):
+    """The outputs of a method that aligns features, as float64, each checked against the networks themselves."""
+    outputs = {name: output.numpy().astype("float64") for name, output in model(x).items()}
+    np.testing.assert_allclose(outputs["source"], model.encoder(x["source"]), atol=1e-6)
+    np.testing.assert_allclose(outputs["target"], model.encoder(x["target"]), atol=1e-6)
+    np.testing.assert_allclose(outputs["prediction"], model(x["source"]), atol=1e-6)
+    return outputs
+
+
 def cross_entropy(y, logits):
     return np.mean(np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(len(y)), y])
