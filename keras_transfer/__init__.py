@@ -1,6 +1,6 @@
 """Transfer learning beyond fine-tuning, as ordinary Keras models."""
 
-from keras_transfer import datasets, layers, losses, models, report, schedules, serving, streams, testing
+from keras_transfer import backbones, datasets, layers, losses, models, report, schedules, serving, streams, testing
 from keras_transfer.model import TransferModel
 from keras_transfer.serving import export
 
@@ -8,6 +8,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "TransferModel",
+    "backbones",
     "datasets",
     "export",
     "layers",

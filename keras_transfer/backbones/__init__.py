@@ -1,0 +1,1 @@
+from keras_transfer.backbones.tf_hub import HubLayer, from_hub

@@ -1,0 +1,146 @@
+"""What of a model trains: patterns, normalisations alone, biases alone, frozen BatchNormalization.
+
+All of these work in place on any built `keras.Model` or layer, with nested models. Call `compile` afterwards: optimizers
+and traced functions keep the list of what trained before. A `.keras` file keeps which layers train. Where only some
+weights of a layer train (as with `train_biases`), Keras does not save that: call the function again on the loaded model,
+then `compile`. A `.weights.h5` checkpoint resumes exactly, since there the code makes the model anew.
+
+BatchNormalization whose layer is frozen is in inference mode: its statistics neither count nor move. One whose gamma or
+beta trains normalises by the batch and moves its statistics; to train gamma and beta on the pretrained statistics,
+call the backbone with `training=False` in the model that you build on it.
+
+Patterns are regular expressions that match the whole `path` of a variable (`re.fullmatch`, as in Keras's
+`OptimizerMap`), such as `conv_pw_1_bn/gamma`; `finetuning.summary` shows the paths. The names of the models around a
+layer may be missing from its paths after a model is loaded, so begin with `.*` and name the layer: `.*conv_pw_1_bn/.*`.
+"""
+
+import re
+
+import keras
+
+
+def train_only(model, patterns):
+    """Lets the variables that match a pattern train and freezes everything else.
+
+    What was frozen before does not count: to leave a part alone, such as a teacher, pass the part that shall learn. The
+    weights under a LoRA adapter (`enable_lora`) stay frozen whatever the patterns say; the adapter's own match by their
+    names, such as `.*/lora_kernel_[ab]`.
+
+    Args:
+        model: built `keras.Model` or layer.
+        patterns: regular expression, or list of them, that match whole paths of variables.
+
+    Raises:
+        ValueError: if a pattern matches no variable that can train.
+
+    Example:
+
+    ```python
+    train_only(model, [".*conv_(dw|pw)_1[23].*", ".*logits/.*"])
+    freeze_batch_norm(model)
+    model.compile(...)
+    ```
+    """
+    patterns = [patterns] if isinstance(patterns, str) else list(patterns)
+    variables = _can_train(model)
+    found = {pattern: [v for v in variables if re.fullmatch(pattern, v.path)] for pattern in patterns}
+    lost = [pattern for pattern, matches in found.items() if not matches]
+    if lost or not patterns:
+        raise ValueError(
+            f"Expected patterns that match whole paths of variables in {model.name!r}; received {lost or patterns}, "
+            f"which match none of its {len(variables)}, such as {[v.path for v in variables[:8]]}. "
+            "A model that is not built has none yet."
+        )
+    _train(model, sum(found.values(), []))
+
+
+def train_norms(model):
+    """Lets only the scales and offsets of normalisations train.
+
+    Those are the weights named `gamma` or `beta` (so the gamma of ConvNeXt's LayerScale too), and all that can train in
+    a layer whose class name contains "Norm", such as the scale of `RMSNormalization`.
+
+    Args:
+        model: built `keras.Model` or layer.
+
+    Raises:
+        ValueError: if there are none.
+
+    Reference:
+        Frankle et al., Training BatchNorm and Only BatchNorm, ICLR 2021, arXiv:2003.00152.
+    """
+    norms = {id(v) for layer in model._flatten_layers() if "Norm" in type(layer).__name__ for v in layer.variables}
+    _train_some(model, lambda v: id(v) in norms or _name(v) in ("gamma", "beta"), "gamma, beta, scale")
+
+
+def train_biases(model):
+    """Lets only biases and the offsets of normalisations train (BitFit): the weights named `bias`, `biases` or `beta`.
+
+    Args:
+        model: built `keras.Model` or layer.
+
+    Raises:
+        ValueError: if there are none.
+
+    Reference:
+        Ben Zaken et al., BitFit: Simple Parameter-efficient Fine-tuning for Transformer-based Masked Language-models,
+        ACL 2022, arXiv:2106.10199.
+    """
+    _train_some(model, lambda v: _name(v) in ("bias", "biases", "beta"), "bias, beta")
+
+
+def freeze(model):
+    """Freezes all of a model, the statistics of its BatchNormalization too: the same as `model.trainable = False`.
+
+    Args:
+        model: `keras.Model` or layer.
+    """
+    model.trainable = False
+
+
+def freeze_batch_norm(model):
+    """Freezes every BatchNormalization, in nested models too: gamma, beta and statistics stay as they are in `fit`.
+
+    Call it after the functions that let things train, which thaw what they choose. It calls the method
+    `freeze_batch_norm()` of layers that hold a whole network and have one, such as those of `backbones.from_hub`.
+
+    Args:
+        model: `keras.Model` or layer.
+    """
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.trainable = False
+        elif hasattr(layer, "freeze_batch_norm"):
+            layer.freeze_batch_norm()
+
+
+def _train_some(model, choose, names):
+    chosen = [variable for variable in _can_train(model) if choose(variable)]
+    if not chosen:
+        raise ValueError(f"Expected a built model with weights such as {names}; received {model.name!r} without any.")
+    _train(model, chosen)
+
+
+def _train(model, chosen):
+    chosen = {id(variable) for variable in chosen}
+    model.trainable = True
+    for layer in model._flatten_layers():
+        own = layer._trainable_variables
+        if not layer._layers and not any(id(variable) in chosen for variable in own):
+            layer.trainable = False
+        for variable in own:
+            variable.trainable = id(variable) in chosen
+
+
+def _can_train(model):
+    """All variables that could train: no statistics, and nothing under a LoRA adapter, which Keras would thaw."""
+    variables = {}
+    for layer in model._flatten_layers():
+        under = ("_kernel", "_embeddings") if getattr(layer, "lora_enabled", False) else ()
+        under = {id(getattr(layer, name, None)) for name in under}
+        variables.update({id(v): v for v in layer._trainable_variables if id(v) not in under})
+    return list(variables.values())
+
+
+def _name(variable):
+    return variable.path.rpartition("/")[2]

@@ -1,0 +1,189 @@
+"""Features of a frozen backbone, computed once and kept: all that training a head alone needs."""
+
+import hashlib
+import json
+import math
+import os
+import uuid
+import zipfile
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+
+def cached_features(backbone, data, folder=None, batch_size=64, verbose=True):
+    """Runs a backbone over data once, in inference mode, and returns the features as arrays for `fit`.
+
+    With a folder the features are kept on disk, in a file that is named after all that they depend on: the backbone's
+    weights and config (preprocessing and dtype policy included, layer names not), the data and its batches. Anything
+    else is another file, and a damaged file is computed anew. To find the file takes a pass over the data, but none
+    through the backbone.
+
+    Augmented views of the data are just more rows; augmentation inside the backbone is off.
+
+    Args:
+        backbone: `keras.Model` from an input to features `(batch, dim)`. Neither its weights nor its state change.
+        data: x, or a tuple `(x, y)` or `(x, y, sample_weight)`; x is an array `(rows, ...)` or a dict of arrays. Or a
+            finite `tf.data.Dataset` of such x or tuples, in batches, or row by row where the backbone states the
+            shape of its input.
+        folder: folder that keeps the features, made where missing; None keeps nothing.
+        batch_size: int, rows at once; batches of a dataset stay as they are.
+        verbose: whether to show the progress.
+
+    Returns:
+        The features `(rows, dim)`, or a tuple `(features, y)` or `(features, y, sample_weight)`, as NumPy arrays in the
+        order of the data.
+
+    Raises:
+        ValueError: if the data is empty, endless, no arrays or of different lengths, or the backbone returns anything
+            but finite features `(batch, dim)`.
+
+    Example:
+
+    ```python
+    train = kt.streams.cached_features(backbone, (x, y), folder="cache")
+    test = kt.streams.cached_features(backbone, (x_test, y_test), folder="cache")
+    head.fit(*train, epochs=100, validation_data=test)
+    model = keras.Sequential([backbone, head])
+    ```
+    """
+    batches, steps = _batches(data, backbone, batch_size)
+    if folder is None:
+        features, rest = _compute(backbone, batches(), steps, verbose)
+    else:
+        folder, prefix = Path(folder), _digest(backbone)
+        folder.mkdir(parents=True, exist_ok=True)
+        digest = hashlib.sha256(prefix)
+        rest = [batch[1:] for batch in _hashed(batches(), digest)]
+        features = _read(folder / f"{digest.hexdigest()}.npz")
+        if features is None:
+            digest = hashlib.sha256(prefix)  # anew: a shuffled dataset comes in another order
+            features, rest = _compute(backbone, _hashed(batches(), digest), steps, verbose)
+            _write(folder / f"{digest.hexdigest()}.npz", features)
+    rest = keras.tree.map_structure(lambda *parts: np.concatenate(parts), *rest)
+    return (features, *rest) if rest else features
+
+
+def _compute(backbone, batches, steps, verbose):
+    """The features of all rows, and what else is in each batch."""
+    features, rest = [], []
+    bar = keras.utils.Progbar(steps, verbose=int(verbose))
+    for x, *others in batches:
+        features.append(_check_features(backbone.predict_on_batch(x), backbone))
+        rest.append(tuple(others))
+        bar.update(len(features))
+    if not features:
+        raise ValueError("Expected data of at least 1 row; received an empty dataset.")
+    if steps is None:
+        bar.update(len(features), finalize=True)
+    return np.concatenate(features), rest
+
+
+def _check_features(features, backbone):
+    if keras.tree.is_nested(features) or features.ndim != 2:
+        shape = keras.tree.map_structure(lambda output: (None, *output.shape[1:]), features)
+        raise ValueError(
+            f"Expected the backbone {backbone.name!r} to return features of shape (batch, dim); received shape {shape}."
+        )
+    if not np.isfinite(features).all():
+        bad = (~np.isfinite(features)).any(axis=1).sum()
+        raise ValueError(
+            f"Expected finite features from the backbone {backbone.name!r}; received NaN or infinite values in {bad} "
+            f"of {len(features)} rows of a batch."
+        )
+    return features
+
+
+def _batches(data, backbone, batch_size):
+    """A function that starts a pass over tuples `(x, ...)` of arrays, and the number of these, None if unknown."""
+    if isinstance(data, tf.data.Dataset):
+        if data.cardinality() == tf.data.INFINITE_CARDINALITY:
+            raise ValueError("Expected a finite dataset; received one without end. Use its `take`.")
+        dataset = data if isinstance(data.element_spec, tuple) else data.map(lambda x: (x,))
+        dataset = dataset.batch(batch_size) if _has_rows(dataset, backbone) else dataset
+        steps = int(dataset.cardinality())
+        return dataset.as_numpy_iterator, steps if steps >= 0 else None
+    arrays = keras.tree.map_structure(np.asarray, data if isinstance(data, tuple) else (data,))
+    shapes = [array.shape for array in keras.tree.flatten(arrays)]
+    if any(not shape or shape[0] != shapes[0][0] for shape in shapes) or not shapes[0][0]:
+        raise ValueError(f"Expected arrays of one length, at least 1 row; received shapes {shapes}.")
+
+    def one_pass():
+        for start in range(0, shapes[0][0], batch_size):
+            yield keras.tree.map_structure(lambda array: array[start : start + batch_size], arrays)
+
+    return one_pass, math.ceil(shapes[0][0] / batch_size)
+
+
+def _has_rows(dataset, backbone):
+    """Whether the elements of a dataset are rows, which lack the batch axis that the backbone's input has."""
+    if not getattr(backbone, "inputs", None):
+        return False
+    rank = keras.tree.flatten(dataset.element_spec[0])[0].shape.rank
+    return rank is not None and rank < len(backbone.inputs[0].shape)
+
+
+# What a file is named after.
+
+
+def _hashed(batches, digest):
+    """The batches as they are; the digest takes each in."""
+    for batch in batches:
+        for path, array in keras.tree.flatten_with_path(batch):
+            digest.update(repr((path, array.dtype.str, array.shape)).encode())
+            digest.update(repr(array.tolist()).encode() if array.dtype == object else array.tobytes())  # strings
+        yield batch
+
+
+def _digest(backbone):
+    config = keras.saving.serialize_keras_object(backbone)
+    names = {name: index for index, name in enumerate(dict.fromkeys(_layer_names(config)))}
+    digest = hashlib.sha256(json.dumps(_numbered(config, names), sort_keys=True, default=repr).encode())
+    for weight in backbone.weights:
+        value = weight.numpy()
+        digest.update(repr((value.dtype.str, value.shape)).encode() + value.tobytes())
+    return digest.digest()
+
+
+def _layer_names(config):
+    if isinstance(config, dict):
+        if "name" in config and {"trainable", "batch_shape", "inbound_nodes"} & set(config):
+            yield config["name"]
+        config = config.values()
+    if not isinstance(config, str):
+        for part in config if hasattr(config, "__iter__") else ():
+            yield from _layer_names(part)
+
+
+def _numbered(config, names, key=None):
+    """The config with numbers for layer names: the same network, made once more, is named `dense_1` for `dense`."""
+    if isinstance(config, dict):
+        named, no_matter = ("name", "keras_history", "input_layers", "output_layers"), ("trainable", "compile_config")
+        return {
+            k: _numbered(v, names, k if k in named else key if key in named[1:] else None)
+            for k, v in config.items()
+            if k not in (*no_matter, "build_config")
+        }
+    if isinstance(config, (list, tuple)):
+        return [_numbered(part, names, key) for part in config]
+    return names[config] if key and isinstance(config, str) and config in names else config
+
+
+def _read(file):
+    """The features in a file; None if there is none, or it is damaged."""
+    try:
+        with np.load(file) as content:
+            return content["features"]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+
+
+def _write(file, features):
+    beside = file.with_name(f".{uuid.uuid4().hex}.npz")
+    try:
+        np.savez(beside, features=features)
+        os.replace(beside, file)
+    finally:
+        beside.unlink(missing_ok=True)
