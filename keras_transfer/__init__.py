@@ -1,6 +1,19 @@
 """Transfer learning beyond fine-tuning, as ordinary Keras models."""
 
-from keras_transfer import backbones, datasets, layers, losses, models, report, schedules, serving, streams, testing
+from keras_transfer import (
+    backbones,
+    callbacks,
+    datasets,
+    finetuning,
+    layers,
+    losses,
+    models,
+    report,
+    schedules,
+    serving,
+    streams,
+    testing,
+)
 from keras_transfer.model import TransferModel
 from keras_transfer.serving import export
 
@@ -9,8 +22,10 @@ __version__ = "0.1.0"
 __all__ = [
     "TransferModel",
     "backbones",
+    "callbacks",
     "datasets",
     "export",
+    "finetuning",
     "layers",
     "losses",
     "models",

@@ -5,6 +5,8 @@ import inspect
 import keras
 from keras import ops
 
+from keras_transfer.networks import check_network
+
 PREDICTION = "prediction"
 
 
@@ -119,6 +121,8 @@ class TransferModel(keras.Model):
                 f"Expected every constructor argument of {type(self).__name__} to be kept as an attribute of the same "
                 f"name, since saving follows from that; received no attribute {', '.join(map(repr, lost))}."
             )
+        for name in self._config_names():
+            check_network(getattr(self, name), name)
         if not all(layer.built for layer in self.layers):
             shapes = input_shape
             if self.streams and not self.is_streams(shapes):

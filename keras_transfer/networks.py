@@ -1,4 +1,4 @@
-"""Ways to run a network: two batches in one pass, and the rows of every replica together."""
+"""Ways to run a network, two batches in one pass and the rows of every replica together, and checks of networks."""
 
 import keras
 from keras import ops
@@ -34,6 +34,26 @@ def run_pair(network, first, second, batch_norm="joint", training=False):
         keras.tree.map_structure(lambda output: output[:rows], outputs),
         keras.tree.map_structure(lambda output: output[rows:], outputs),
     )
+
+
+def check_network(network, name):
+    """Raises an error for a network that Keras 3 would run but not train: of tensorflow_hub or tf_keras.
+
+    Args:
+        network: argument of a method; dicts and lists are searched.
+        name: name of the argument.
+
+    Raises:
+        TypeError: if it is such a network, or holds one.
+    """
+    for part in keras.tree.flatten(network):
+        classes = type(part).__mro__
+        if any(cls.__module__.split(".")[0] in ("tensorflow_hub", "tf_keras") for cls in classes):
+            raise TypeError(
+                f"Expected `{name}` to be a Keras 3 network; received {classes[0].__module__}.{classes[0].__name__}, "
+                "whose weights Keras 3 does not train. Load the TF Hub handle, or the network's SavedModel, with "
+                "`kt.backbones.from_hub(handle)`."
+            )
 
 
 def check_features(features, encoder):

@@ -198,9 +198,14 @@ class TransferReport:
         picture = io.BytesIO()
         self.draw().savefig(picture, format="png", dpi=120)
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        _write(folder / "report.json", f"{json.dumps(self.to_dict(), indent=2)}\n".encode())
+        self.write(folder / "report.json")
         _write(folder / "report.png", picture.getvalue())
+
+    def write(self, path):
+        """Writes `to_dict()` as the JSON file `path`, whole or not at all, in place of an earlier one."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write(path, f"{json.dumps(self.to_dict(), indent=2)}\n".encode())
 
     @classmethod
     def load(cls, path):

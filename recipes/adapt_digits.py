@@ -162,7 +162,7 @@ def main(config):
     report.save(folder)
     draw(config, folder, data, {report.baseline: models[report.baseline], config.method[0]: method}, histories)
     if config.results:
-        _copy(folder / "report.json", config.results / "adapt_digits" / f"{config.pair}.json")
+        report.write(config.results / "adapt_digits" / f"{config.pair}.json")
     print(f"\n{config.pair}\n{report}\n\nPictures and report: {folder}\nExport: {version}")
     print(f"Largest difference in a fresh process: {max(verified.differences.values()):.1e}")
     return report.to_dict()
@@ -195,13 +195,6 @@ def _information(logits):
     """Mutual information of input and prediction in nats, at most log 10: a score of adaptation without labels."""
     p = keras.ops.convert_to_numpy(keras.ops.softmax(logits))
     return float((p * np.log(p + 1e-9)).sum(-1).mean() - (p.mean(0) * np.log(p.mean(0) + 1e-9)).sum())
-
-
-def _copy(path, to):
-    to.parent.mkdir(parents=True, exist_ok=True)
-    beside = to.with_suffix(".part")
-    beside.write_bytes(path.read_bytes())
-    beside.replace(to)
 
 
 if __name__ == "__main__":

@@ -76,3 +76,27 @@ def confusion(labels, predictions, classes):
         panel.set_yticks(range(len(classes)), classes)
         panel.set(title=title, xlabel="predicted", ylabel="true")
     return figure
+
+
+def predictions(images, labels, logits, classes, rows=4, columns=10):
+    """Images with what the model answers and how sure it is; in red, with the truth beside, where it is wrong.
+
+    Args:
+        images: uint8 array `(n, height, width, 1 or 3)`.
+        labels: integer array `(n,)`.
+        logits: array `(n, classes)`.
+        classes: names of the classes.
+    """
+    chosen = np.random.default_rng(0).permutation(len(images))[: rows * columns]
+    figure = Figure(figsize=(1.5 * columns, 1.75 * rows), layout="constrained")
+    odds = np.exp(logits - logits.max(-1, keepdims=True))
+    for panel, i in zip(figure.subplots(rows, columns, squeeze=False).flat, chosen):
+        answer, sure = logits[i].argmax(), odds[i].max() / odds[i].sum()
+        panel.imshow(images[i], cmap="gray")
+        text = f"{classes[answer]} {100 * sure:.0f} %"
+        if answer == labels[i]:
+            panel.set_title(text, fontsize=8, color="#0072B2")
+        else:
+            panel.set_title(f"{text}\nis {classes[labels[i]]}", fontsize=8, color="#D55E00")
+        panel.axis("off")
+    return figure

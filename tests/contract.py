@@ -49,6 +49,12 @@ def domains(rows=16, target_rows=24, seed=0):
     return ({"source": source, "target": target}, labels), (source, labels)
 
 
+def labelled(seed=0):
+    """A plain batch, which trains and evaluates."""
+    plain = domains(seed=seed)[1]
+    return plain, plain
+
+
 METHODS = {
     "DANN": Row(
         lambda: compiled(kt.models.DANN(encoder(), head(), discriminator(), reversal=kt.schedules.DannRamp(20))),
@@ -56,4 +62,8 @@ METHODS = {
     ),
     "DeepCORAL": Row(lambda: compiled(kt.models.DeepCORAL(encoder(), head(), coral_weight=100.0)), *domains()),
     "DAN": Row(lambda: compiled(kt.models.DAN(encoder(), head())), *domains()),
+    "L2SP": Row(lambda: compiled(kt.models.L2SP(encoder(), head())), *labelled()),
+    "Distillation": Row(
+        lambda: compiled(kt.models.Distillation(encoder(), head(), network(FEATURES, CLASSES))), *labelled()
+    ),
 }

@@ -669,3 +669,13 @@ def test_a_method_must_define_its_parts():
     model = compiled(NoTerms())
     with pytest.raises(NotImplementedError, match="NoTerms must define `loss_terms`"):
         model.train_on_batch(*plain)
+
+
+@pytest.mark.filterwarnings("ignore")  # tf_keras has its own
+def test_a_network_that_keras_3_does_not_train():
+    tf_keras = pytest.importorskip("tf_keras")
+    foreign = tf_keras.Sequential([tf_keras.layers.Dense(DIM)])
+    model = compiled(kt.models.DAN(foreign, head()))
+    (x, y), _ = domains()
+    with pytest.raises(TypeError, match="Expected `encoder` to be a Keras 3 network; received .*from_hub"):
+        model.train_on_batch(x, y)

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_transfer.networks import all_rows, check_features, run_pair
+from keras_transfer.networks import all_rows, check_features, check_network, run_pair
 
 first = np.random.default_rng(0).normal(size=(5, 3)).astype("float32")
 second = np.random.default_rng(1).normal(2.0, 3.0, size=(9, 3)).astype("float32")
@@ -89,3 +89,34 @@ def test_features():
 
 def test_all_rows_of_one_replica():
     np.testing.assert_array_equal(all_rows(ops.convert_to_tensor(first)), first)
+
+
+def test_networks_of_keras_3_pass():
+    network = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    for argument in (network, {"a": network, "b": [network, None]}, 0.5, "mean", None, keras.losses.mean_squared_error):
+        check_network(argument, "encoder")
+
+
+@pytest.mark.filterwarnings("ignore")  # tf_keras and tensorflow_hub have their own
+def test_a_tf_keras_network():
+    tf_keras = pytest.importorskip("tf_keras")
+
+    class Own(tf_keras.Model):
+        pass
+
+    layer = tf_keras.layers.Dense(2)
+    for network in (layer, tf_keras.Sequential([layer]), Own(), {"a": [layer]}):
+        with pytest.raises(
+            TypeError, match="Expected `towers` to be a Keras 3 network; received .*kt.backbones.from_hub"
+        ):
+            check_network(network, "towers")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_hub_layer(data_folder):
+    hub = pytest.importorskip("tensorflow_hub")
+    folder = data_folder / "hub" / "mobilenet_v1_pw12_feature_vector"
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is missing: it holds a TF Hub module")
+    with pytest.raises(TypeError, match="`encoder` to be a Keras 3 network; received .*KerasLayer.*from_hub"):
+        check_network(hub.KerasLayer(str(folder)), "encoder")

@@ -1,1 +1,19 @@
-from keras_transfer.backbones.tf_hub import HubLayer, from_hub
+"""Backbones: pretrained networks from raw inputs to features (batch, dim), preprocessing inside."""
+
+from keras_transfer.backbones.applications import from_applications
+from keras_transfer.backbones.keras_cv import from_keras_cv
+from keras_transfer.backbones.keras_hub import from_keras_hub
+from keras_transfer.backbones.small import small_cnn, small_mlp, small_transformer
+from keras_transfer.backbones.tf_hub import from_hub
+from keras_transfer.backbones.weights import load_weights_file
+
+__all__ = [
+    "from_applications",
+    "from_hub",
+    "from_keras_cv",
+    "from_keras_hub",
+    "load_weights_file",
+    "small_cnn",
+    "small_mlp",
+    "small_transformer",
+]

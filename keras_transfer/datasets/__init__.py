@@ -11,20 +11,26 @@ from keras_transfer.datasets.glyphs import (
     printed_digits,
     script_letters,
 )
+from keras_transfer.datasets.image_folder import image_folder
 from keras_transfer.datasets.mnist import mnist, mnist_m_like
+from keras_transfer.datasets.pacs import PACS_CLASSES, PACS_DOMAINS, pacs
 from keras_transfer.datasets.usps import usps
 
 __all__ = [
     "DEJAVU_FONTS",
     "FONTS",
+    "PACS_CLASSES",
+    "PACS_DOMAINS",
     "SCRIPTS",
     "Glyphs",
     "Jitter",
     "digits",
     "digits_on_photos",
     "glyphs",
+    "image_folder",
     "mnist",
     "mnist_m_like",
+    "pacs",
     "printed_digits",
     "script_letters",
     "usps",

@@ -1,1 +1,21 @@
-"""Fine-tuning of any Keras model."""
+"""Fine-tuning of any Keras model: what trains, how fast, with which adapters, and how far it moves."""
+
+from keras_transfer.finetuning import lora
+from keras_transfer.finetuning.freezing import freeze, freeze_batch_norm, train_biases, train_norms, train_only
+from keras_transfer.finetuning.interpolation import interpolate
+from keras_transfer.finetuning.rates import LayerwiseOptimizer, discriminative_rates
+from keras_transfer.finetuning.summary import summary, trainable_parameters
+
+__all__ = [
+    "LayerwiseOptimizer",
+    "discriminative_rates",
+    "freeze",
+    "freeze_batch_norm",
+    "interpolate",
+    "lora",
+    "summary",
+    "train_biases",
+    "train_norms",
+    "train_only",
+    "trainable_parameters",
+]

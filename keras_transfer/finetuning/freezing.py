@@ -1,13 +1,18 @@
 """What of a model trains: patterns, normalisations alone, biases alone, frozen BatchNormalization.
 
-All of these work in place on any built `keras.Model` or layer, with nested models. Call `compile` afterwards: optimizers
-and traced functions keep the list of what trained before. A `.keras` file keeps which layers train. Where only some
-weights of a layer train (as with `train_biases`), Keras does not save that: call the function again on the loaded model,
-then `compile`. A `.weights.h5` checkpoint resumes exactly, since there the code makes the model anew.
+All of these work in place on any built `keras.Model` or layer, with nested models. Call `compile` afterwards: what was
+compiled before keeps training what trained then. Thaw everything with `train_only(model, ".*")`;
+`model.trainable = True` does nothing on TensorFlow where the model says True already, whatever its layers say.
 
-BatchNormalization whose layer is frozen is in inference mode: its statistics neither count nor move. One whose gamma or
-beta trains normalises by the batch and moves its statistics; to train gamma and beta on the pretrained statistics,
-call the backbone with `training=False` in the model that you build on it.
+A `.keras` file keeps which layers train. Where only some weights of a layer train (as with `train_biases`), Keras does
+not save that: call the function again on the loaded model, then `compile`, which starts a new optimizer. To resume such
+training exactly, make the model by code as before, compile it, call `model.optimizer.build(model.trainable_variables)`
+and load a `.weights.h5` checkpoint.
+
+BatchNormalization whose layer is frozen is in inference mode: it uses its statistics and does not move them. One whose
+gamma or beta these functions let train normalises by the batch and moves its statistics. To train gamma and beta on
+frozen statistics, freeze the layer, then set `layer.gamma.trainable = layer.beta.trainable = True`, or call the
+backbone with `training=False` in the `call` of your own model; in functional models `fit` overrides that argument.
 
 Patterns are regular expressions that match the whole `path` of a variable (`re.fullmatch`, as in Keras's
 `OptimizerMap`), such as `conv_pw_1_bn/gamma`; `finetuning.summary` shows the paths. The names of the models around a
@@ -90,12 +95,15 @@ def train_biases(model):
 
 
 def freeze(model):
-    """Freezes all of a model, the statistics of its BatchNormalization too: the same as `model.trainable = False`.
+    """Freezes all of a model, the statistics of its BatchNormalization too.
+
+    Unlike `model.trainable = False`, it also reaches layers that were thawed inside a frozen model.
 
     Args:
         model: `keras.Model` or layer.
     """
-    model.trainable = False
+    for layer in model._flatten_layers():
+        _freeze_layer(layer)
 
 
 def freeze_batch_norm(model):
@@ -109,7 +117,7 @@ def freeze_batch_norm(model):
     """
     for layer in model._flatten_layers():
         if isinstance(layer, keras.layers.BatchNormalization):
-            layer.trainable = False
+            _freeze_layer(layer)
         elif hasattr(layer, "freeze_batch_norm"):
             layer.freeze_batch_norm()
 
@@ -123,13 +131,22 @@ def _train_some(model, choose, names):
 
 def _train(model, chosen):
     chosen = {id(variable) for variable in chosen}
-    model.trainable = True
-    for layer in model._flatten_layers():
+    layers = model._flatten_layers()
+    for layer in layers:
+        if layer._layers:
+            layer.trainable = True  # first, since it reaches down
+    for layer in layers:
         own = layer._trainable_variables
-        if not layer._layers and not any(id(variable) in chosen for variable in own):
-            layer.trainable = False
+        if not layer._layers:
+            layer.trainable = any(id(variable) in chosen for variable in own)
         for variable in own:
             variable.trainable = id(variable) in chosen
+
+
+def _freeze_layer(layer):
+    layer.trainable = False
+    for variable in layer._trainable_variables:  # Keras skips them where the layer says False already
+        variable.trainable = False
 
 
 def _can_train(model):

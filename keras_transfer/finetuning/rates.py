@@ -49,8 +49,8 @@ class LayerwiseOptimizer(keras.optimizers.MultiOptimizer):
 
     - `learning_rate` reads and sets the base rate: `LearningRateScheduler`, `ReduceLROnPlateau` and the log of
       `TensorBoard` work, and a schedule may be passed to `optimizer`.
-    - `multipliers` holds a `keras.Variable` for each pattern. Assign to it between epochs; nothing is compiled or traced
-      again, and the values are saved with the optimizer. See `callbacks.GradualUnfreeze`.
+    - `multipliers` holds a `keras.Variable` for each pattern. Assign to it between epochs; nothing is compiled or
+      traced again, and the values are saved with the optimizer. See `callbacks.GradualUnfreeze`.
     - Patterns are read when the optimizer is first built. A saved optimizer remembers which variable belongs to which,
       because Keras names variables of nested models otherwise after loading.
     - `clipnorm` and `clipvalue` clip each variable as ever; `global_clipnorm` takes the norm of each group by itself.
@@ -83,21 +83,25 @@ class LayerwiseOptimizer(keras.optimizers.MultiOptimizer):
             kind = type(optimizer).__name__ + (" that has been used" if optimizer.built else "")
             names = ", ".join(cls.__name__ for cls in wrong)
             raise ValueError(f"Expected a new optimizer, and none of {names}; received {kind}.")
-        for pattern, rate in rates.items():
+        for pattern, multiplier in rates.items():
             re.compile(pattern)
-            if not 0 <= rate < math.inf:
-                raise ValueError(f"Expected multipliers of at least 0; received {rate} for {pattern!r}.")
+            if not 0 <= multiplier < math.inf:
+                raise ValueError(f"Expected multipliers of at least 0; received {multiplier} for {pattern!r}.")
         super().__init__(self._optimizer_of, optimizer.loss_scale_factor, name)
-        self.learning_rate = optimizer._learning_rate
+        rate = optimizer._learning_rate
+        if isinstance(rate, keras.Variable):
+            self.learning_rate = float(rate.numpy())
+        else:
+            self._learning_rate = rate  # the property would drop a variable, and TensorFlow could not export the rest
         self.rates = dict(rates)
         self.multipliers = {
             pattern: self.add_variable(
                 (),
-                keras.initializers.Constant(rate),
+                keras.initializers.Constant(multiplier),
                 aggregation="only_first_replica",
                 name=f"multiplier_{index}",
             )
-            for index, (pattern, rate) in enumerate(rates.items())
+            for index, (pattern, multiplier) in enumerate(rates.items())
         }
         self._base = keras.saving.serialize_keras_object(optimizer)
         self._patterns = []  # of each variable, in the order of building

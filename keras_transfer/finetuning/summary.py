@@ -31,13 +31,13 @@ def summary(model, print_fn=print):
     trainable = {id(variable) for variable in model.trainable_weights}
     print_fn(COLUMNS.format("path", "class", "parameters", "trainable", "note").rstrip())
     still = []
-    for layer in model._flatten_layers():
+    for layer in _layers(model):
         own = layer._trainable_variables + layer._non_trainable_variables
         if not own:
             continue
         trains = [variable for variable in own if id(variable) in trainable]
         note, moves = _note(layer)
-        row = (own[0].path.rpartition("/")[0], type(layer).__name__, _size(own), _size(trains), note)
+        row = (layer.path or layer.name, type(layer).__name__, _size(own), _size(trains), note)
         if trains or moves:
             _print_still(still, print_fn)
             _print_row(row, print_fn)
@@ -48,6 +48,16 @@ def summary(model, print_fn=print):
     total, count = _size(model.weights), trainable_parameters(model)
     share = f"{100 * count / total:.2f} % of the parameters" if total else "no parameters; the model is not built"
     print_fn(COLUMNS.format("total", "", f"{total:,}", f"{count:,}", share))
+
+
+def _layers(layer, seen=()):
+    """The layer and all inside it, once each, in the order in which they were made."""
+    seen = seen or set()
+    if id(layer) not in seen:
+        seen.add(id(layer))
+        yield layer
+        for inner in layer._layers:
+            yield from _layers(inner, seen)
 
 
 def _note(layer):

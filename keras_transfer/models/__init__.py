@@ -3,5 +3,7 @@
 from keras_transfer.models.adaptation.dan import DAN
 from keras_transfer.models.adaptation.dann import DANN
 from keras_transfer.models.adaptation.deep_coral import DeepCORAL
+from keras_transfer.models.finetuning.distillation import Distillation
+from keras_transfer.models.finetuning.l2sp import L2SP
 
-__all__ = ["DAN", "DANN", "DeepCORAL"]
+__all__ = ["DAN", "DANN", "DeepCORAL", "Distillation", "L2SP"]

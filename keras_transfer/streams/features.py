@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import operator
 import os
 import uuid
 import zipfile
@@ -112,7 +113,8 @@ def _batches(data, backbone, batch_size):
 
     def one_pass():
         for start in range(0, shapes[0][0], batch_size):
-            yield keras.tree.map_structure(lambda array: array[start : start + batch_size], arrays)
+            rows = slice(start, start + batch_size)
+            yield keras.tree.map_structure(operator.itemgetter(rows), arrays)
 
     return one_pass, math.ceil(shapes[0][0] / batch_size)
 

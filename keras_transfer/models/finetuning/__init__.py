@@ -1,1 +1,6 @@
-"""Fine-tuning: a pretrained encoder, few labels."""
+"""Fine-tuning: a pretrained network, few labels."""
+
+from keras_transfer.models.finetuning.distillation import Distillation
+from keras_transfer.models.finetuning.l2sp import L2SP
+
+__all__ = ["L2SP", "Distillation"]

@@ -46,9 +46,7 @@ class Distillation(TransferModel):
         arXiv:1503.02531.
     """
 
-    def __init__(
-        self, encoder, head, teacher, temperature=2.0, distillation_weight=1.0, task_weight=1.0, **kwargs
-    ):
+    def __init__(self, encoder, head, teacher, temperature=2.0, distillation_weight=1.0, task_weight=1.0, **kwargs):
         terms = {"task": task_weight, "distillation": distillation_weight}
         super().__init__({name: weight for name, weight in terms.items() if name != "task" or weight != 0}, **kwargs)
         if not teacher.built:

@@ -1,0 +1,136 @@
+"""The backbones of keras_hub, which keras_nlp is another name of: images, and text from strings or token ids."""
+
+import base64
+
+import keras
+
+from keras_transfer.backbones.features import not_a_backbone, pooled
+
+
+def from_keras_hub(source, preprocessor=None, pooling=None, **kwargs):
+    """Makes a backbone of one of keras_hub; keras_nlp's are the same classes.
+
+    Args:
+        source: preset name, handle or local folder for `keras_hub.models.Backbone.from_preset`, whose preprocessing
+            goes inside; or a `keras_hub.models.Backbone` object.
+        preprocessor: layer from raw input to what the backbone takes, in place of the preset's. Text: such as
+            `keras_hub.models.BertTextClassifierPreprocessor(tokenizer, sequence_length=64)`; a preset's own makes
+            sequences of 512 tokens unless told otherwise. Images: such as `keras_hub.layers.ImageConverter(...)` or
+            `keras.layers.Rescaling(1 / 255)`; required for a backbone object that takes images.
+        pooling: `"avg"`: mean over positions, padding left out. `"max"`, for images. `"first"`: first position of a
+            sequence. Default: what the backbone was made for: its pooled output, its class token, or else the mean.
+        **kwargs: further arguments of `Backbone.from_preset`, such as `load_weights=False`.
+
+    Returns:
+        `keras.Model` to features `(batch, dim)`, from
+
+        - images `(batch, height, width, channels)`, uint8 or float, in 0-255;
+        - strings `(batch,)`, with a text preprocessor: tensors, `tf.data` or NumPy arrays of dtype object, TensorFlow
+          only. A `.keras` file holds the vocabulary; an exported SavedModel needs TensorFlow Text where it is loaded;
+        - otherwise the backbone's own dict of token ids and masks.
+
+    Raises:
+        ImportError: if keras_hub is not installed.
+        TypeError: if `source` is neither.
+        ValueError: if images lack a preprocessor, or the output comes to no features.
+
+    Example:
+
+    ```python
+    backbone = kt.backbones.from_keras_hub("bert_tiny_en_uncased")
+    features = backbone(tf.constant(["a good film", "a bad one"]))  # (2, 128)
+    ```
+    """
+    try:
+        import keras_hub
+    except ImportError as error:
+        raise ImportError("Backbones of keras_hub need it: pip install 'keras_transfer[keras_hub]'") from error
+    backbone = source
+    if isinstance(source, str):
+        backbone = keras_hub.models.Backbone.from_preset(source, **kwargs)
+    if not isinstance(backbone, keras_hub.models.Backbone):
+        raise not_a_backbone("a preset name, a preset's folder or a keras_hub Backbone", source)
+    text = isinstance(backbone.input, dict)
+    if isinstance(source, str) and preprocessor is None:
+        kind = keras_hub.models.TextClassifierPreprocessor if text else keras_hub.layers.ImageConverter
+        preprocessor = kind.from_preset(source)
+    if preprocessor is None and not text:
+        raise ValueError(
+            "Expected a `preprocessor` for a backbone object that takes images, since only its preset knows its range, "
+            "such as `keras.layers.Rescaling(1 / 255)`; received None."
+        )
+    if text and preprocessor is None:
+        inputs = x = {name: keras.Input(x.shape[1:], dtype=x.dtype, name=name) for name, x in backbone.input.items()}
+    elif text:
+        inputs = keras.Input((), dtype="string", name="text")
+        x = TextPreprocessing(preprocessor)(inputs)
+    else:
+        sized = getattr(preprocessor, "image_size", None)
+        shape = (None, None, backbone.input.shape[-1]) if sized else backbone.input.shape[1:]
+        inputs = keras.Input(shape, name="images")
+        x = preprocessor(inputs)
+    features = _features(backbone, backbone(x), pooling, x.get("padding_mask") if text else None)
+    return keras.Model(inputs, features, name=f"{backbone.name}_features")
+
+
+def _features(backbone, output, pooling, mask):
+    position = getattr(backbone, "cls_token_index", getattr(backbone, "start_token_index", None))
+    if getattr(backbone, "use_class_token", False):
+        position = 0
+    if isinstance(output, dict):
+        if pooling is None and "pooled_output" in output:
+            return output["pooled_output"]
+        if "sequence_output" not in output:
+            raise ValueError(f"Expected a backbone with one output; received the outputs {sorted(output)}.")
+        output = output["sequence_output"]
+    if pooling is None and position is not None and len(output.shape) == 3:
+        return output[:, position]
+    return pooled(output, pooling or "avg", mask)
+
+
+@keras.saving.register_keras_serializable(package="keras_transfer")
+class TextPreprocessing(keras.layers.Layer):
+    """A text preprocessor of keras_hub that carries its vocabulary in its config, so that models of it can be cloned.
+
+    Args:
+        preprocessor: layer from strings `(batch,)` to a dict of token ids and masks, with a `tokenizer`.
+    """
+
+    def __init__(self, preprocessor, **kwargs):
+        super().__init__(**kwargs)
+        if getattr(preprocessor, "tokenizer", None) is None:
+            raise TypeError(f"Expected a text preprocessor of keras_hub with a `tokenizer`; received {preprocessor!r}.")
+        self.preprocessor = preprocessor
+        self.supports_jit = False
+        self.built = True
+
+    def call(self, text):
+        """Returns the dict of token ids and masks."""
+        return self.preprocessor(text)
+
+    def get_config(self):
+        """Returns the preprocessor and what its tokenizer's own config leaves out."""
+        tokenizer = self.preprocessor.tokenizer
+        if hasattr(tokenizer, "set_proto"):
+            vocabulary = base64.b64encode(tokenizer.proto).decode()
+        elif hasattr(tokenizer, "set_vocabulary_and_merges"):
+            vocabulary = [dict(tokenizer.vocabulary), list(tokenizer.merges)]
+        else:
+            vocabulary = list(tokenizer.vocabulary)
+        preprocessor = keras.saving.serialize_keras_object(self.preprocessor)
+        return {**super().get_config(), "preprocessor": preprocessor, "vocabulary": vocabulary}
+
+    @classmethod
+    def from_config(cls, config):
+        """Makes the layer that `get_config` describes."""
+        config = dict(config)
+        vocabulary = config.pop("vocabulary")
+        config["preprocessor"] = keras.saving.deserialize_keras_object(config["preprocessor"])
+        tokenizer = config["preprocessor"].tokenizer
+        if hasattr(tokenizer, "set_proto"):
+            tokenizer.set_proto(base64.b64decode(vocabulary))
+        elif hasattr(tokenizer, "set_vocabulary_and_merges"):
+            tokenizer.set_vocabulary_and_merges(*vocabulary)
+        else:
+            tokenizer.set_vocabulary(vocabulary)
+        return cls(**config)

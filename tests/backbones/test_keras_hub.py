@@ -1,0 +1,220 @@
+import io
+import json
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_transfer.backbones.keras_hub import TextPreprocessing, from_keras_hub
+
+keras_hub = pytest.importorskip("keras_hub")
+rng = np.random.default_rng(0)
+texts = np.array(["a good film", "the sea is blue", "bad", ""], dtype=object)
+images = rng.integers(0, 256, (2, 32, 32, 3)).astype("uint8")
+
+
+def vit(**kwargs):
+    return keras_hub.models.ViTBackbone((32, 32, 3), 16, 1, 2, 16, 32, **kwargs)
+
+
+def bert(size=50):
+    return keras_hub.models.BertBackbone(size, 1, 2, 16, 32, max_sequence_length=16)
+
+
+def roberta():
+    return keras_hub.models.RobertaBackbone(50, 1, 2, 16, 32, max_sequence_length=16)
+
+
+def tokens(rows=3, length=8):
+    return {
+        "token_ids": rng.integers(1, 50, (rows, length)),
+        "padding_mask": (np.arange(length) < rng.integers(2, length, (rows, 1))).astype("int32"),
+        "segment_ids": np.zeros((rows, length), "int32"),
+    }
+
+
+def word_pieces(sequence_length=8):
+    sentences = tf.data.Dataset.from_tensor_slices([text for text in texts if text] * 5)
+    reserved = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    vocabulary = keras_hub.tokenizers.compute_word_piece_vocabulary(sentences, 60, reserved_tokens=reserved)
+    tokenizer = keras_hub.models.BertTokenizer(vocabulary=vocabulary)
+    return keras_hub.models.BertTextClassifierPreprocessor(tokenizer, sequence_length=sequence_length)
+
+
+def reloaded(model, folder):
+    model.save(folder / "model.keras")
+    return keras.saving.load_model(folder / "model.keras")
+
+
+def check_life(model, x, folder):
+    """Equal after saving, cloning and copying the weights; every network trains on."""
+    expected = np.asarray(model(x))
+    again = reloaded(model, folder)
+    clone = keras.models.clone_model(model)
+    clone.set_weights(model.get_weights())
+    y = np.zeros(len(expected))
+    for network in (model, again, clone):
+        np.testing.assert_allclose(network(x), expected, atol=1e-6)
+        classifier = keras.Model(network.input, keras.layers.Dense(2)(network.output))
+        classifier.compile(keras.optimizers.SGD(0.1), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        losses = classifier.fit(x, y, epochs=3, verbose=0).history["loss"]
+        assert losses[-1] < losses[0] and np.abs(network(x) - expected).max() > 1e-5
+
+
+def test_text_from_strings(tmp_path):
+    preprocessor = word_pieces()
+    backbone = bert(preprocessor.tokenizer.vocabulary_size())
+    model = from_keras_hub(backbone, preprocessor=preprocessor)
+    features = np.asarray(model(tf.constant(texts)))
+    np.testing.assert_allclose(features, backbone(preprocessor(texts.tolist()))["pooled_output"], atol=1e-6)
+    assert features.shape == (4, 16) and np.ptp(features, axis=0).max() > 1e-4
+    batches = tf.data.Dataset.from_tensor_slices(list(texts)).batch(2)
+    np.testing.assert_allclose(model.predict(batches, verbose=0), features, atol=1e-6)
+    check_life(model, tf.constant(texts), tmp_path)
+
+
+def test_strings_in_a_saved_model(tmp_path):
+    preprocessor = word_pieces()
+    model = from_keras_hub(bert(preprocessor.tokenizer.vocabulary_size()), preprocessor=preprocessor)
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    signature = [tf.TensorSpec((None,), tf.string)]
+    archive.add_endpoint("serve", lambda text: model(text, training=False), signature)
+    archive.write_out(str(tmp_path / "saved"), verbose=False)
+    served = tf.saved_model.load(str(tmp_path / "saved"))
+    np.testing.assert_allclose(served.serve(tf.constant(texts)), model(tf.constant(texts)), atol=1e-6)
+
+
+def byte_pairs():
+    vocabulary = {"<s>": 0, "<pad>": 1, "</s>": 2, "Ġa": 3, "Ġb": 4, "a": 5, "b": 6, "Ġ": 7, "<mask>": 8}
+    tokenizer = keras_hub.models.RobertaTokenizer(vocabulary=vocabulary, merges=["Ġ a", "Ġ b"])
+    return keras_hub.models.RobertaTextClassifierPreprocessor(tokenizer, sequence_length=8)
+
+
+def sentence_pieces():
+    sentencepiece = pytest.importorskip("sentencepiece")
+    proto = io.BytesIO()
+    pieces = {"pad_piece": "<pad>", "unk_piece": "<unk>", "bos_piece": "[CLS]", "eos_piece": "[SEP]"}
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(["a b ab b a"]),
+        model_writer=proto,
+        vocab_size=8,
+        model_type="WORD",
+        user_defined_symbols="[MASK]",
+        **{name.replace("piece", "id"): number for number, name in enumerate(pieces)},
+        **pieces,
+    )
+    tokenizer = keras_hub.models.AlbertTokenizer(proto=proto.getvalue())
+    return keras_hub.models.AlbertTextClassifierPreprocessor(tokenizer, sequence_length=8)
+
+
+@pytest.mark.parametrize("make", [word_pieces, byte_pairs, sentence_pieces])
+def test_the_vocabulary_is_in_the_config(make):
+    layer = TextPreprocessing(make())
+    again = TextPreprocessing.from_config(json.loads(json.dumps(layer.get_config())))
+    words = tf.constant(["a b", "b a b a", "bad film"])
+    expected = layer(words)
+    assert len(np.unique(expected["token_ids"])) > 3
+    for name, values in again(words).items():
+        np.testing.assert_array_equal(values, expected[name])
+
+
+def test_text_from_token_ids(tmp_path):
+    backbone = bert()
+    model = from_keras_hub(backbone)
+    x = tokens()
+    np.testing.assert_allclose(model(x), backbone(x)["pooled_output"], atol=1e-6)
+    check_life(model, x, tmp_path)
+
+
+def test_the_poolings_of_a_sequence():
+    backbone, x = bert(), tokens()
+    sequence, mask = np.asarray(backbone(x)["sequence_output"]), x["padding_mask"][..., None]
+    mean = (sequence * mask).sum(axis=1) / mask.sum(axis=1)
+    np.testing.assert_allclose(from_keras_hub(backbone, pooling="avg")(x), mean, atol=1e-5)
+    np.testing.assert_allclose(from_keras_hub(backbone, pooling="first")(x), sequence[:, 0], atol=1e-6)
+    with pytest.raises(ValueError, match="`pooling` that fits an output of shape .*received 'max'"):
+        from_keras_hub(backbone, pooling="max")
+
+
+def test_a_backbone_with_a_class_token_and_no_pooled_output():
+    backbone, x = roberta(), tokens()
+    del x["segment_ids"]
+    np.testing.assert_allclose(from_keras_hub(backbone)(x), backbone(x)[:, 0], atol=1e-6)
+
+
+def test_a_backbone_without_either_gives_the_mean():
+    backbone, x = keras_hub.models.GPT2Backbone(50, 1, 2, 16, 32, max_sequence_length=16), tokens()
+    del x["segment_ids"]
+    sequence, mask = np.asarray(backbone(x)), x["padding_mask"][..., None]
+    mean = (sequence * mask).sum(axis=1) / mask.sum(axis=1)
+    np.testing.assert_allclose(from_keras_hub(backbone)(x), mean, atol=1e-5)
+
+
+def test_images(tmp_path):
+    backbone = vit()
+    converter = keras_hub.layers.ImageConverter(image_size=(32, 32), scale=[1 / 255] * 3, offset=[-0.5] * 3)
+    model = from_keras_hub(backbone, preprocessor=converter)
+    np.testing.assert_allclose(model(images), backbone(images / 255 - 0.5)[:, 0], atol=1e-5)
+    larger = np.repeat(np.repeat(images, 2, axis=1), 2, axis=2)
+    np.testing.assert_allclose(model(larger), model(images), atol=1e-4)
+    check_life(model, images, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: keras_hub.models.DenseNetBackbone([1, 1], image_shape=(32, 32, 3)),
+        lambda: keras_hub.models.VGGBackbone([1, 1], [8, 8], image_shape=(32, 32, 3)),
+    ],
+    ids=["DenseNet", "VGG"],
+)
+def test_convolutional_backbones(make, tmp_path):
+    backbone = make()
+    model = from_keras_hub(backbone, preprocessor=keras.layers.Rescaling(1 / 255))
+    maps = np.asarray(backbone(images / 255))
+    assert maps.ndim == 4
+    np.testing.assert_allclose(model(images), maps.mean(axis=(1, 2)), atol=1e-5)
+    largest = from_keras_hub(backbone, preprocessor=keras.layers.Rescaling(1 / 255), pooling="max")
+    np.testing.assert_allclose(largest(images), maps.max(axis=(1, 2)), atol=1e-5)
+    np.testing.assert_allclose(reloaded(model, tmp_path)(images), model(images), atol=1e-6)
+
+
+def test_local_presets(tmp_path):
+    backbone, preprocessor = bert(60), word_pieces()
+    backbone.save_to_preset(tmp_path / "bert")
+    preprocessor.save_to_preset(tmp_path / "bert")
+    expected = from_keras_hub(backbone, preprocessor=preprocessor)(tf.constant(texts))
+    np.testing.assert_allclose(from_keras_hub(str(tmp_path / "bert"))(tf.constant(texts)), expected, atol=1e-6)
+    vit().save_to_preset(tmp_path / "vit")
+    with pytest.raises(FileNotFoundError, match="image_converter.json"):
+        from_keras_hub(str(tmp_path / "vit"))
+    keras_hub.layers.ImageConverter(image_size=(32, 32), scale=1 / 255).save_to_preset(tmp_path / "vit")
+    model = from_keras_hub(str(tmp_path / "vit"))
+    inner = keras_hub.models.Backbone.from_preset(str(tmp_path / "vit"))
+    np.testing.assert_allclose(model(images), inner(images / 255)[:, 0], atol=1e-5)
+
+
+def test_the_older_name_works():
+    keras_nlp = pytest.importorskip("keras_nlp")
+    backbone = keras_nlp.models.BertBackbone(50, 1, 2, 16, 32, max_sequence_length=16)
+    assert from_keras_hub(backbone).output.shape == (None, 16)
+
+
+def test_wrong_sources():
+    with pytest.raises(TypeError, match="a keras_hub Backbone; received .*kt.backbones.from_hub"):
+        from_keras_hub(keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)]))
+    with pytest.raises(ValueError, match="Expected a `preprocessor` for a backbone object that takes images"):
+        from_keras_hub(vit())
+    with pytest.raises(TypeError, match="with a `tokenizer`; received .*Rescaling"):
+        from_keras_hub(bert(), preprocessor=keras.layers.Rescaling(1.0))
+    with pytest.raises(ValueError, match="Unknown preset"):
+        from_keras_hub("no_such_preset")
+
+
+def test_a_missing_package(monkeypatch):
+    monkeypatch.setitem(sys.modules, "keras_hub", None)
+    with pytest.raises(ImportError, match=r"pip install 'keras_transfer\[keras_hub\]'"):
+        from_keras_hub("bert_tiny_en_uncased")
