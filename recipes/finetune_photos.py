@@ -80,10 +80,12 @@ class Config:
     backbone: str = "small_cnn"
     """`small_cnn`, `hub:<folder or handle>` or `mobilenet:<weights file>`."""
     strategy: tuple[Strategy, ...] = ("lp_ft_interpolated", "lp_ft", "full", "norms", "lora")
-    """Ways to fine-tune; the first is exported. `interpolated`: weights averaged halfway to where they started. The head
-    alone, on the plain images and on their views, is always trained too: it is the baseline."""
+    """Ways to fine-tune; the first is exported. `interpolated`: weights averaged halfway to where they started. The
+    baseline, a head alone on the plain images and one on their views, is always trained too."""
     labels_per_class: int = 10
     """Labelled images of each class."""
+    pretraining_images: int = 20_000
+    """Images of letters that `small_cnn` is pretrained on, five times over."""
     splits: tuple[int, ...] = (0, 1, 2)
     """One run of every strategy for each; at least two, for an interval."""
     steps: int = 150
@@ -114,14 +116,15 @@ def load(config):
     return images, labels, kt.datasets.PACS_CLASSES
 
 
-def pretrain(seed=0):
+def pretrain(config):
     """Returns a small CNN that has learned to read Greek and Cyrillic letters."""
-    keras.utils.set_random_seed(seed)
+    keras.utils.set_random_seed(0)
     letters = kt.datasets.script_letters("greek") + kt.datasets.script_letters("cyrillic")
-    images, labels, _, _ = kt.datasets.glyphs(letters, n=20000, seed=0)
+    images, labels, _, _ = kt.datasets.glyphs(letters, n=config.pretraining_images, seed=0)
     encoder = kt.backbones.small_cnn((28, 28, 1), dim=128)
+    steps = 5 * math.ceil(len(images) / 128)
     model = keras.Sequential([encoder, layers.Dense(len(letters))])
-    compile_model(model, keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(3e-3, 5 * 157)))
+    compile_model(model, keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(3e-3, steps)))
     model.fit(images, labels, batch_size=128, epochs=5, verbose=2)
     return encoder
 
@@ -192,13 +195,18 @@ def finetune(config, strategy, encoder, head, x, y):
         options["optimizer"] = lambda adam: tuning.LayerwiseOptimizer(adam, tuning.discriminative_rates(groups))
     elif strategy == "gradual":
         options["optimizer"] = lambda adam: tuning.LayerwiseOptimizer(adam, dict.fromkeys(groups, 1.0))
-        options["callbacks"] = [kt.callbacks.GradualUnfreeze({g: n for n, g in enumerate(reversed(groups))})]
+        epochs = max(1, round(config.steps / math.ceil(len(x) / config.batch_size)))
+        first = {group: n * epochs // len(groups) for n, group in enumerate(reversed(groups))}
+        options["callbacks"] = [kt.callbacks.GradualUnfreeze(first)]
     elif strategy == "lora":
         norms = [] if config.batch_norm == "frozen" else [r"(.*/)?(.*_bn|bn_.*)"]
         print(tuning.lora.attach(model, rank=8, also_train=[r"(.*/)?logits", *norms]))
     if config.batch_norm == "frozen":
         tuning.freeze_batch_norm(model)
-    return model, fit(config, strategy, model, x, y, config.steps, **options)
+    history = fit(config, strategy, model, x, y, config.steps, **options)
+    if config.batch_norm == "training":  # few steps leave the moving statistics behind the weights
+        tuning.reestimate_batch_norm(encoder, x)
+    return model, history
 
 
 def run_split(config, split, data, pretrained):
@@ -275,7 +283,7 @@ def main(config):
     if len(set(config.splits)) < 2:
         raise ValueError(f"Expected at least 2 splits for an interval; received {config.splits}.")
     x, y, classes = data = load(config)
-    pretrained = pretrain() if config.backbone == "small_cnn" else None
+    pretrained = pretrain(config) if config.backbone == "small_cnn" else None
     metrics, histories, answers = {}, {}, {}
     for split in config.splits:
         for arm, model, history, measured in run_split(config, split, data, pretrained):

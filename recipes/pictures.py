@@ -86,6 +86,8 @@ def predictions(images, labels, logits, classes, rows=4, columns=10):
         labels: integer array `(n,)`.
         logits: array `(n, classes)`.
         classes: names of the classes.
+        rows: int, rows of images.
+        columns: int, images in a row.
     """
     chosen = np.random.default_rng(0).permutation(len(images))[: rows * columns]
     figure = Figure(figsize=(1.5 * columns, 1.75 * rows), layout="constrained")

@@ -4,6 +4,7 @@ from keras_transfer.finetuning import lora
 from keras_transfer.finetuning.freezing import freeze, freeze_batch_norm, train_biases, train_norms, train_only
 from keras_transfer.finetuning.interpolation import interpolate
 from keras_transfer.finetuning.rates import LayerwiseOptimizer, discriminative_rates
+from keras_transfer.finetuning.statistics import reestimate_batch_norm
 from keras_transfer.finetuning.summary import summary, trainable_parameters
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "freeze_batch_norm",
     "interpolate",
     "lora",
+    "reestimate_batch_norm",
     "summary",
     "train_biases",
     "train_norms",

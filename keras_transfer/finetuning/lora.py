@@ -75,7 +75,8 @@ def attach(model, rank=8, alpha=None, layers=None, also_train=()):
             the paper; `parameters` counts.
         alpha: float above 0; by default `rank`, a factor of 1.
         layers: regular expression or several, each to match a whole `layer.path`, such as `"conv_pw_.*"`; one that
-            matches a model stands for all layers in it. By default every layer that can take LoRA.
+            matches a model stands for all layers in it. By default every layer that can take LoRA. After a model is
+            loaded, names of models around a layer may be missing from its path: begin with `.*`.
         also_train: the same for layers that train fully, such as the head, or normalisation with its statistics.
 
     Returns:
@@ -102,7 +103,7 @@ def attach(model, rank=8, alpha=None, layers=None, also_train=()):
         raise ValueError(f"Expected a model without LoRA; {_attached(model)[0].path} has it. Call `merge` first.")
     if not isinstance(rank, int) or rank < 1:
         raise ValueError(f"Expected an int of 1 or more as rank; received {rank!r}.")
-    alpha = rank if alpha is None else alpha
+    alpha = float(rank if alpha is None else alpha)
     if not alpha > 0:
         raise ValueError(f"Expected an alpha above 0; received {alpha!r}.")
     trained = _matching(model, also_train, "also_train")
@@ -477,9 +478,10 @@ def _architecture(model):
 
 def _digest(model, weights):
     """SHA-256 of all weights but those of the indices `weights`, A and B."""
-    digest = hashlib.sha256()
-    for weight in (weight for i, weight in enumerate(_plain(model)) if i not in set(weights)):
-        digest.update(weight.numpy().tobytes())
+    digest, left_out = hashlib.sha256(), set(weights)
+    for i, weight in enumerate(_plain(model)):
+        if i not in left_out:
+            digest.update(weight.numpy().tobytes())
     return digest.hexdigest()
 
 

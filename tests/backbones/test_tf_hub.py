@@ -114,6 +114,15 @@ def test_statistics_move_as_the_module_says(handle):
     np.testing.assert_allclose(mean, 0.1 * (IMAGES.mean((1, 2)) / 255 @ kernel).mean(0), rtol=1e-4)
 
 
+def test_statistics_can_be_estimated_anew(handle):
+    layer = from_hub(handle, trainable=True).get_layer("hub")
+    weights = {w.name: w for w in layer.weights}
+    hidden = IMAGES.mean((1, 2)) / 255 @ weights["kernel"].numpy()
+    kt.finetuning.reestimate_batch_norm(layer, IMAGES / np.float32(255))
+    np.testing.assert_allclose(weights["moving_mean"].numpy(), hidden.mean(0), rtol=1e-3)
+    np.testing.assert_allclose(weights["moving_variance"].numpy(), hidden.var(0), rtol=1e-3)
+
+
 def test_frozen_weights_stay_bit_for_bit(handle):
     model = classifier(from_hub(handle))
     assert moved(model.layers[0], lambda: model.fit(IMAGES, LABELS, epochs=2, verbose=0)) == set()
