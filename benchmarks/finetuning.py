@@ -1,6 +1,6 @@
-"""What fine-tuning costs: cached features, the life of a LoRA adapter, mixed precision: `python -m benchmarks.finetuning`.
+"""What fine-tuning costs: cached features, LoRA from end to end, mixed precision: `python -m benchmarks.finetuning`.
 
-MobileNet up to its twelfth block at 128 x 128 on PACS art_painting, read from KERAS_TRANSFER_DATA (`pacs/`, `weights/`).
+MobileNet up to its twelfth block at 128 x 128 on PACS art_painting, from KERAS_TRANSFER_DATA (`pacs/`, `weights/`).
 - cached features: an epoch of training a head through the frozen backbone against one on `streams.cached_features`,
   both by `fit` on the same images in batches of 32; beside them the one pass that computes the features.
 - LoRA: the loss after 2 epochs against 1 epoch, saved, loaded into a new model, and 1 more; the export of the merged

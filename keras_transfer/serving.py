@@ -241,8 +241,9 @@ def _signatures(model, kind, names, classes, preprocessing, embed):
     embed = embed or encoder
 
     def run(network, inputs):
-        parts = [inputs[name] for name in names]
-        x = inputs if issubclass(kind, dict) else kind(parts) if issubclass(kind, (tuple, list)) else parts[0]
+        x = {name: inputs[name] for name in names}  # a plain dict: TensorFlow wraps those it passes
+        if not issubclass(kind, dict):
+            x = kind(x.values()) if issubclass(kind, (tuple, list)) else x[names[0]]
         output = network(x if preprocessing is None else preprocessing(x), training=False)
         if not tf.is_tensor(output) or output.shape.rank < 2:
             raise ValueError(f"Expected one tensor (batch, ..., dim) from {network!r}; received {output!r}.")

@@ -96,6 +96,8 @@ class Config:
     """Augmented views of each labelled image, the image itself among them."""
     batch_norm: Literal["training", "frozen"] = "training"
     """Whether BatchNormalization trains and uses the statistics of the batch, or stays as it was pretrained."""
+    reestimate: bool = False
+    """Whether to estimate the statistics of BatchNormalization anew after training, instead of its moving averages."""
     learning_rate: float | None = None
     """Of Adam, at the start of a cosine decay to 0; by default that of each strategy in `RATES`."""
     runs: pathlib.Path = pathlib.Path("runs/finetune_photos")
@@ -204,7 +206,7 @@ def finetune(config, strategy, encoder, head, x, y):
     if config.batch_norm == "frozen":
         tuning.freeze_batch_norm(model)
     history = fit(config, strategy, model, x, y, config.steps, **options)
-    if config.batch_norm == "training":  # few steps leave the moving statistics behind the weights
+    if config.reestimate:
         tuning.reestimate_batch_norm(encoder, x)
     return model, history
 

@@ -269,18 +269,20 @@ def _open(folder):
 def _pack(folder, values):
     """A zip of the graph, the assets and the checkpoint without `values`, which are held elsewhere, as bytes."""
     reader = tf.train.load_checkpoint(str(folder / "variables/variables"))
+    dtypes, entries, files = reader.get_variable_to_dtype_map(), [], {}
+    for file in [folder / "saved_model.pb", *(f for f in folder.glob("assets/**/*") if f.is_file())]:
+        files[file.relative_to(folder).as_posix()] = file.read_bytes()
+    for key, shape in sorted(reader.get_variable_to_shape_map().items()):
+        value = reader.get_tensor(key)
+        held = isinstance(value, np.ndarray) and value.nbytes > KEPT_BYTES and value.tobytes() in values
+        if not held:
+            files[f"entries/{len(entries)}"] = tf.io.serialize_tensor(value).numpy()
+        entries.append([key, dtypes[key].name, shape, held])
+    files["entries.json"] = json.dumps(entries)
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for file in [folder / "saved_model.pb", *(f for f in folder.glob("assets/**/*") if f.is_file())]:
-            archive.write(file, file.relative_to(folder))
-        entries = []
-        for key, shape in sorted(reader.get_variable_to_shape_map().items()):
-            value = reader.get_tensor(key)
-            held = isinstance(value, np.ndarray) and value.nbytes > KEPT_BYTES and value.tobytes() in values
-            if not held:
-                archive.writestr(f"entries/{len(entries)}", tf.io.serialize_tensor(value).numpy())
-            entries.append([key, reader.get_variable_to_dtype_map()[key].name, shape, held])
-        archive.writestr("entries.json", json.dumps(entries))
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, content in sorted(files.items()):
+            archive.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)  # without a date: equal bytes
     return buffer.getvalue()
 
 

@@ -162,11 +162,12 @@ def _layer_names(config):
 def _numbered(config, names, key=None):
     """The config with numbers for layer names: the same network, made once more, is named `dense_1` for `dense`."""
     if isinstance(config, dict):
-        named, no_matter = ("name", "keras_history", "input_layers", "output_layers"), ("trainable", "compile_config")
+        named = ("name", "keras_history", "input_layers", "output_layers")
+        no_matter = ("trainable", "compile_config", "build_config", "token")  # a token is one process's
         return {
             k: _numbered(v, names, k if k in named else key if key in named[1:] else None)
             for k, v in config.items()
-            if k not in (*no_matter, "build_config")
+            if k not in no_matter
         }
     if isinstance(config, (list, tuple)):
         return [_numbered(part, names, key) for part in config]

@@ -254,6 +254,12 @@ print("difference", kt.testing.check_replicas(make, batches, strategy))
 """
 
 
+def test_cached_features_find_their_file(handle, tmp_path):
+    for _ in range(2):
+        kt.streams.cached_features(from_hub(handle), IMAGES, folder=tmp_path, verbose=False)
+    assert len(list(tmp_path.iterdir())) == 1
+
+
 def test_replicas_equal_one(handle, run_python):
     assert float(run_python("-c", REPLICAS, str(handle)).split()[-1]) <= 1e-5
 
