@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import uuid
+import warnings
 from typing import NamedTuple
 
 import keras
@@ -113,7 +114,9 @@ def export(
     staging = path / f".{uuid.uuid4().hex}"
     try:
         staging.mkdir(parents=True)
-        archive.write_out(str(staging), verbose=False)
+        with warnings.catch_warnings():  # TensorFlow also traces the networks' own calls, wrapping their dicts
+            warnings.filterwarnings("ignore", "(?s).*structure of `inputs` doesn't match the expected")
+            archive.write_out(str(staging), verbose=False)
         (staging / "assets.extra").mkdir()
         card["warm_up_requests"] = _write_warm_up(
             staging / WARM_UP, path.resolve().name, signatures, _rows(inputs, WARM_UP_ROWS)

@@ -94,8 +94,9 @@ class Config:
     """Images in a step."""
     views: int = 24
     """Augmented views of each labelled image, the image itself among them."""
-    batch_norm: Literal["training", "frozen"] = "training"
-    """Whether BatchNormalization trains and uses the statistics of the batch, or stays as it was pretrained."""
+    batch_norm: Literal["training", "frozen"] | None = None
+    """Whether BatchNormalization trains and uses the statistics of the batch, or stays as it was pretrained; by default
+    frozen for LoRA alone."""
     reestimate: bool = False
     """Whether to estimate the statistics of BatchNormalization anew after training, instead of its moving averages."""
     learning_rate: float | None = None
@@ -184,6 +185,7 @@ def finetune(config, strategy, encoder, head, x, y):
     """Trains encoder and head in one way; returns the model and the history."""
     groups = GROUPS["small_cnn" if config.backbone == "small_cnn" else "mobilenet"]
     tuning, options = kt.finetuning, {}
+    batch_norm = config.batch_norm or ("frozen" if strategy == "lora" else "training")
     if strategy == "l2sp":
         model = kt.models.L2SP(encoder, head, start_weight=1e-3, head_weight=1e-3)
     else:
@@ -201,9 +203,9 @@ def finetune(config, strategy, encoder, head, x, y):
         first = {group: n * epochs // len(groups) for n, group in enumerate(reversed(groups))}
         options["callbacks"] = [kt.callbacks.GradualUnfreeze(first)]
     elif strategy == "lora":
-        norms = [] if config.batch_norm == "frozen" else [r"(.*/)?(.*_bn|bn_.*)"]
+        norms = [] if batch_norm == "frozen" else [r"(.*/)?(.*_bn|bn_.*)"]
         print(tuning.lora.attach(model, rank=8, also_train=[r"(.*/)?logits", *norms]))
-    if config.batch_norm == "frozen":
+    if batch_norm == "frozen":
         tuning.freeze_batch_norm(model)
     history = fit(config, strategy, model, x, y, config.steps, **options)
     if config.reestimate:

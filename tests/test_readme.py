@@ -30,19 +30,37 @@ def rows(path):
         yield f"| {' | '.join(cells)} |"
 
 
+def finetuning_rows(path):
+    """As `rows`, with what each strategy costs; the first row is the baseline."""
+    report = json.loads(path.read_text())
+    for arm in (report["baseline"], *report["gains"]):
+        mean, deviation = report["means"][arm], report["deviations"][arm]
+        gain, verdict = "", "baseline"
+        if arm in report["gains"]:
+            gain = report["gains"][arm]
+            gain, verdict = (
+                f"{100 * gain['mean']:+.1f} [{100 * gain['low']:+.1f}, {100 * gain['high']:+.1f}]",
+                gain["verdict"],
+            )
+        accuracy = f"{100 * mean['accuracy']:.1f} ± {100 * deviation['accuracy']:.1f}"
+        costs = f"{mean['trained_parameters']:,.0f}", f"{mean['seconds']:.0f}", f"{mean['file_megabytes']:.2f}"
+        yield f"| {' | '.join((path.stem, arm, accuracy, gain, verdict, *costs))} |"
+
+
 RESULTS = sorted(p for p in (ROOT / "results/adapt_digits").glob("*.json") if p.stem != "selection")
+FINETUNING = sorted(p for p in (ROOT / "results/finetune_photos").glob("*.json") if p.stem != "selection")
 
 
 def test_results_are_there():
     assert {p.stem for p in RESULTS} >= {"printed_handwritten", "digits_photos"}
+    assert {p.stem for p in FINETUNING} >= {"art_painting_hub_10", "art_painting_hub_2", "glyphs_small_cnn_10"}
 
 
-@pytest.mark.parametrize("path", RESULTS, ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", [*RESULTS, *FINETUNING], ids=lambda p: p.stem)
 def test_table_shows_what_was_measured(path):
-    table = README.split("<!-- table: adapt_digits -->")[1].split("<!-- end -->")[0]
-    for row in rows(path):
-        assert row in table
-    assert len([line for line in table.splitlines() if line.startswith(f"| {path.stem} |")]) == len(list(rows(path)))
+    table = README.split(f"<!-- table: {path.parent.name} -->")[1].split("<!-- end -->")[0]
+    expected = list((rows if path in RESULTS else finetuning_rows)(path))
+    assert [line for line in table.splitlines() if line.startswith(f"| {path.stem} |")] == expected
 
 
 def test_setup_commands_use_extras_that_exist():
