@@ -157,9 +157,9 @@ def draw_split(config, labels, split):
 
 def augment(config, images, split):
     """Returns `views` views of each image, uint8, the images themselves first."""
+    keras.utils.set_random_seed(split)  # before the layers, which draw their seeds when they are made
     photo = [] if config.data == "glyphs" else [layers.RandomFlip("horizontal"), layers.RandomBrightness(0.15)]
     change = [layers.RandomTranslation(0.1, 0.1), layers.RandomZoom((-0.3, 0.1)), layers.RandomRotation(0.04)]
-    keras.utils.set_random_seed(split)
     pipeline = keras.Sequential(photo + change + [layers.RandomContrast(0.2)])
     views = [pipeline(images.astype("float32"), training=True) for _ in range(config.views - 1)]
     return np.concatenate([images, *(np.clip(view, 0, 255).astype("uint8") for view in views)])

@@ -1,3 +1,4 @@
+import json
 import os
 import pathlib
 import subprocess
@@ -35,3 +36,16 @@ def data_folder():
     if "KERAS_TRANSFER_DATA" not in os.environ:
         pytest.skip("KERAS_TRANSFER_DATA is not set: it points to a folder with the public data sets")
     return pathlib.Path(os.environ["KERAS_TRANSFER_DATA"])
+
+
+@pytest.fixture
+def record():
+    """Adds figures to `<name>.json` in the folder of KERAS_TRANSFER_RESULTS, where that is set."""
+
+    def write(name, figures):
+        if "KERAS_TRANSFER_RESULTS" in os.environ:
+            file = pathlib.Path(os.environ["KERAS_TRANSFER_RESULTS"], f"{name}.json")
+            known = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+            file.write_text(json.dumps({**known, **figures}, indent=2) + "\n", encoding="utf-8")
+
+    return write

@@ -177,7 +177,7 @@ def _numbered(config, names, key=None):
 def _read(file):
     """The features in a file; None if there is none, or it is damaged."""
     try:
-        with np.load(file) as content:
+        with open(file, "rb") as opened, np.load(opened) as content:
             return content["features"]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None

@@ -76,7 +76,7 @@ def test_contract(method, encoder, data):
     kt.testing.check_model(*case(method, encoder, data), export=False)
 
 
-def test_exports(tmp_path):
+def test_exports(record, tmp_path):
     exports = []
     for number, (method, encoder, data) in enumerate(CASES):
         make, batch, (x, _) = case(method, encoder, data)
@@ -84,5 +84,8 @@ def test_exports(tmp_path):
         model.train_on_batch(*batch)
         kt.export(model, tmp_path / str(number), x)
         exports.append({"path": tmp_path / str(number), "model": model, "x": x})
-    for result in kt.serving.verify_all(exports):
-        assert max(result.differences.values()) <= 1e-5
+    results = kt.serving.verify_all(exports)
+    names = [f"{method} of {encoder.__name__}" for method, encoder, _ in CASES]
+    differences = {name: max(result.differences.values()) for name, result in zip(names, results, strict=True)}
+    record("hub", {"keras_hub_largest_difference_export": differences})
+    assert max(differences.values()) <= 1e-5

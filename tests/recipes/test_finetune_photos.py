@@ -86,6 +86,7 @@ def test_views_begin_with_the_images():
     assert views.shape == (18, 28, 28, 1) and views.dtype == "uint8"
     np.testing.assert_array_equal(views[:6], images)
     assert not np.array_equal(views[6:12], images) and not np.array_equal(views[6:12], views[12:])
+    np.testing.assert_array_equal(finetune_photos.augment(finetune_photos.Config(views=3), images, split=0), views)
 
 
 def test_bad_input(tmp_path):

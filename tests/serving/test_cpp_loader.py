@@ -8,11 +8,10 @@ unchanged, as TFRecord files; the replies come back the same way.
 It is TensorFlow's C++ loader. It proves nothing about a server's own behaviour: polling of versions, batching, running
 the warm-up requests, REST.
 
-`KERAS_TRANSFER_RESULTS=results pytest tests/serving` writes what it measures to `results/export.json`.
+`KERAS_TRANSFER_RESULTS=results pytest tests/serving` writes what it measures to `results/`.
 """
 
 import hashlib
-import json
 import os
 import pathlib
 import shutil
@@ -94,7 +93,7 @@ def largest_difference(value, truth):
     return np.max(np.abs(value - truth))
 
 
-def test_images(load_and_run, tmp_path):
+def test_images(load_and_run, record, tmp_path):
     """A DANN with uint8 images in and class names out."""
     names = ["cat", "dög", "owl"]
     encoder = [layers.Input((8, 8, 1)), layers.Conv2D(4, 3, activation="relu"), layers.BatchNormalization()]
@@ -126,14 +125,28 @@ def test_images(load_and_run, tmp_path):
     fresh = kt.serving.verify(version, model, images, preprocessing=to_unit)
     served = [weight.path for network in (encoder, head) for weight in network.weights]
     assert fresh.stored == sorted(served)
-    if "KERAS_TRANSFER_RESULTS" in os.environ:
-        figures = {
-            "largest_difference_cpp": {name: float(value) for name, value in differences.items()},
-            "largest_difference_fresh_process": fresh.differences,
-            "stored_variables": fresh.stored,
-        }
-        file = pathlib.Path(os.environ["KERAS_TRANSFER_RESULTS"], "export.json")
-        file.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    figures = {
+        "largest_difference_cpp": {name: float(value) for name, value in differences.items()},
+        "largest_difference_fresh_process": fresh.differences,
+        "stored_variables": fresh.stored,
+    }
+    record("export", figures)
+
+
+def test_a_pretrained_hub_module(load_and_run, data_folder, record, tmp_path):
+    """MobileNet from TF Hub, with a head."""
+    folder = data_folder / "hub/mobilenet_v1_pw12_feature_vector"
+    if not folder.is_dir():
+        pytest.skip(f"needs {folder.name} in hub/ of KERAS_TRANSFER_DATA")
+    encoder = kt.backbones.from_hub(folder, input_shape=(64, 64, 3))
+    model = keras.Sequential([encoder, layers.Dense(7)])
+    images = rng.integers(0, 256, (4, 64, 64, 3)).astype("uint8")
+    version = kt.export(model, tmp_path / "model", images)
+    requests = warm_up_requests(version)
+    got = replies(load_and_run, version, requests, tmp_path)["serving_default"]["logits"]
+    difference = largest_difference(got, model.predict(images[: len(got)], verbose=0))
+    record("hub", {"largest_difference_cpp": float(difference)})
+    assert difference <= 1e-5
 
 
 def test_strings_and_another_batch_size(load_and_run, tmp_path):

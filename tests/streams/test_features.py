@@ -45,7 +45,8 @@ class Spy(keras.layers.Layer):
 
     def call(self, x):
         type(self).traces += 1
-        return tf.numpy_function(self.count, [x], x.dtype, stateful=True)
+        counted = tf.numpy_function(self.count, [x], x.dtype, stateful=True)
+        return tf.ensure_shape(counted, x.shape)
 
     def count(self, x):
         type(self).rows += len(x)
@@ -61,7 +62,7 @@ def spied():
         pass
 
     inputs = keras.Input((6,))
-    model = keras.Model(inputs, keras.layers.Dense(4)(keras.layers.Reshape((6,))(Fresh()(inputs))))
+    model = keras.Model(inputs, keras.layers.Dense(4)(Fresh()(inputs)))
     Fresh.traces = 0
     return model, Fresh
 
@@ -180,7 +181,8 @@ def test_head_trains_on_the_features():
     x, _ = data(200)
     y = (x[:, 0] > 128).astype("int32")
     head = keras.Sequential([keras.layers.Dense(2)])
-    head.compile(keras.optimizers.Adam(0.1), keras.losses.SparseCategoricalCrossentropy(from_logits=True), ["accuracy"])
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    head.compile(keras.optimizers.Adam(0.1), loss, metrics=["accuracy"])
     history = head.fit(*cached(backbone(), (x, y)), epochs=20, verbose=0).history
     assert history["accuracy"][-1] > 0.9
 
@@ -207,7 +209,7 @@ def test_progress(capsys):
 def test_bad_data(tmp_path, rows, message):
     for folder in (None, tmp_path):
         with pytest.raises(ValueError, match=message):
-            cached(backbone(), rows, folder=folder)
+            cached(backbone(activation="linear"), rows, folder=folder)  # some CPUs make NaN 0 in relu
     assert list(tmp_path.iterdir()) == []
 
 
