@@ -7,7 +7,7 @@ import keras_transfer as kt
 
 
 def backbone(seed=0, scale=1 / 255, activation="relu"):
-    """With BatchNormalization and Dropout, which tell inference from training; the second call has other layer names."""
+    """With BatchNormalization and Dropout, which tell inference from training; layer names differ from call to call."""
     keras.utils.set_random_seed(seed)
     layers = keras.layers
     inputs = keras.Input((6,))
@@ -86,7 +86,7 @@ def test_equals_predict(tmp_path, folder):
 @pytest.mark.parametrize("batched", [False, True])
 def test_datasets_in_one_pass(batched):
     """Features and labels stay together although every pass comes in another order."""
-    model, (x, y) = backbone(), data()
+    model, (x, _) = backbone(), data()
     dataset = tf.data.Dataset.from_tensor_slices((x, np.arange(37))).shuffle(37, seed=0)
     features, rows = cached(model, dataset.batch(10) if batched else dataset)
     assert sorted(rows) == list(range(37)) and list(rows) != sorted(rows)
