@@ -31,6 +31,8 @@ from recipes import pictures
 Strategy = Literal[
     "lp_ft",
     "lp_ft_interpolated",
+    "upper",
+    "upper_interpolated",
     "full",
     "norms",
     "norms_interpolated",
@@ -46,27 +48,30 @@ Strategy = Literal[
     "lora_interpolated",
 ]
 BASELINES = ("head", "head_augmented")
-RATES = {
-    "head": 3e-3,
-    "head_augmented": 1e-3,
-    "lp_ft": 3e-4,
-    "full": 3e-4,
-    "norms": 2e-3,
-    "biases": 2e-3,
-    "layerwise": 3e-4,
-    "gradual": 3e-4,
-    "l2sp": 3e-4,
-    "lora": 1e-3,
+SETTINGS = {  # learning rate and steps
+    "head": (3e-3, 400),
+    "head_augmented": (1e-3, 1000),
+    "lp_ft": (3e-4, 150),
+    "upper": (5e-4, 300),
+    "full": (3e-4, 150),
+    "norms": (2e-3, 150),
+    "biases": (2e-3, 150),
+    "layerwise": (3e-4, 150),
+    "gradual": (3e-4, 150),
+    "l2sp": (3e-4, 150),
+    "lora": (1e-3, 150),
 }
 # The parts of each backbone from the input to the output, as patterns over the paths of its weights.
 GROUPS = {
     "small_cnn": [rf"(.*/)?(conv|bn)_{block}/.*" for block in (1, 2, 3)],
     "mobilenet": [
-        r"(.*/)?(conv1|conv_(dw|pw)_[1-4])(_bn)?/.*",
-        r"(.*/)?conv_(dw|pw)_[5-8](_bn)?/.*",
-        r"(.*/)?conv_(dw|pw)_(9|10|11|12)(_bn)?/.*",
+        r"(.*/)?(conv1|conv_(dw|pw)_[1-3])(_bn)?/.*",
+        r"(.*/)?conv_(dw|pw)_[4-6](_bn)?/.*",
+        r"(.*/)?conv_(dw|pw)_[7-9](_bn)?/.*",
+        r"(.*/)?conv_(dw|pw)_1[0-2](_bn)?/.*",
     ],
 }
+HEAD = r"(.*/)?logits/.*"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,17 +84,18 @@ class Config:
     """Domain of PACS."""
     backbone: str = "small_cnn"
     """`small_cnn`, `hub:<folder or handle>` or `mobilenet:<weights file>`."""
-    strategy: tuple[Strategy, ...] = ("lp_ft_interpolated", "lp_ft", "full", "norms", "lora")
-    """Ways to fine-tune; the first is exported. `interpolated`: weights averaged halfway to where they started. The
-    baseline, a head alone on the plain images and one on their views, is always trained too."""
+    strategy: tuple[Strategy, ...] = ("upper_interpolated", "upper", "lp_ft", "full", "norms", "lora")
+    """Ways to fine-tune; the first is exported. `lp_ft`: all weights, from the trained head; `upper`: the upper half of
+    the backbone, likewise; `interpolated`: weights averaged halfway to where they started. The baseline, a head alone
+    on the plain images and one on their views, is always trained too."""
     labels_per_class: int = 10
     """Labelled images of each class."""
     pretraining_images: int = 20_000
     """Images of letters that `small_cnn` is pretrained on, five times over."""
     splits: tuple[int, ...] = (0, 1, 2)
     """One run of every strategy for each; at least two, for an interval."""
-    steps: int = 150
-    """Training steps of each run, rounded to whole passes over the views."""
+    steps: int | None = None
+    """Training steps of each run, rounded to whole passes over the views; by default those in `SETTINGS`."""
     batch_size: int = 32
     """Images in a step."""
     views: int = 24
@@ -97,10 +103,8 @@ class Config:
     batch_norm: Literal["training", "frozen"] | None = None
     """Whether BatchNormalization trains and uses the statistics of the batch, or stays as it was pretrained; by default
     frozen for LoRA alone."""
-    reestimate: bool = False
-    """Whether to estimate the statistics of BatchNormalization anew after training, instead of its moving averages."""
     learning_rate: float | None = None
-    """Of Adam, at the start of a cosine decay to 0; by default that of each strategy in `RATES`."""
+    """Of Adam, at the start of a cosine decay to 0; by default that of each strategy in `SETTINGS`."""
     runs: pathlib.Path = pathlib.Path("runs/finetune_photos")
     """Folder in which each run makes a folder with its config, report, histories and pictures."""
     saved_models: pathlib.Path = pathlib.Path("saved_models")
@@ -171,14 +175,20 @@ def compile_model(model, optimizer):
     model.compile(optimizer, loss, metrics=["accuracy"])
 
 
-def fit(config, strategy, model, x, y, steps, optimizer=lambda adam: adam, callbacks=()):
-    """Trains with Adam and a cosine decay over whole passes; returns the history."""
-    steps_per_epoch = math.ceil(len(x) / config.batch_size)
-    epochs = max(1, round(steps / steps_per_epoch))
-    rate = (strategy not in BASELINES and config.learning_rate) or RATES[strategy]
-    schedule = keras.optimizers.schedules.CosineDecay(rate, epochs * steps_per_epoch)
+def fit(config, strategy, model, x, y, optimizer=lambda adam: adam, callbacks=()):
+    """Trains with Adam and a cosine decay; returns the history."""
+    rate, epochs = settings(config, strategy, len(x))
+    schedule = keras.optimizers.schedules.CosineDecay(rate, epochs * math.ceil(len(x) / config.batch_size))
     compile_model(model, optimizer(keras.optimizers.Adam(schedule)))
     return model.fit(x, y, config.batch_size, epochs, verbose=0, callbacks=list(callbacks)).history
+
+
+def settings(config, strategy, rows):
+    """Returns the learning rate and the number of whole passes."""
+    rate, steps = SETTINGS[strategy]
+    if strategy not in BASELINES:
+        rate, steps = config.learning_rate or rate, config.steps or steps
+    return rate, max(1, round(steps / math.ceil(rows / config.batch_size)))
 
 
 def finetune(config, strategy, encoder, head, x, y):
@@ -191,15 +201,17 @@ def finetune(config, strategy, encoder, head, x, y):
     else:
         model = keras.Sequential([encoder, head])
     model.build(encoder.input_shape)
-    if strategy == "norms":
-        tuning.train_only(model, [r".*/(gamma|beta)", r"(.*/)?logits/.*"])
+    if strategy == "upper":
+        tuning.train_only(model, [*groups[len(groups) // 2 :], HEAD])
+    elif strategy == "norms":
+        tuning.train_only(model, [r".*/(gamma|beta)", HEAD])
     elif strategy == "biases":
-        tuning.train_only(model, [r".*/(bias|beta)", r"(.*/)?logits/.*"])
+        tuning.train_only(model, [r".*/(bias|beta)", HEAD])
     elif strategy == "layerwise":
         options["optimizer"] = lambda adam: tuning.LayerwiseOptimizer(adam, tuning.discriminative_rates(groups))
     elif strategy == "gradual":
         options["optimizer"] = lambda adam: tuning.LayerwiseOptimizer(adam, dict.fromkeys(groups, 1.0))
-        epochs = max(1, round(config.steps / math.ceil(len(x) / config.batch_size)))
+        _, epochs = settings(config, strategy, len(x))
         first = {group: n * epochs // len(groups) for n, group in enumerate(reversed(groups))}
         options["callbacks"] = [kt.callbacks.GradualUnfreeze(first)]
     elif strategy == "lora":
@@ -207,10 +219,7 @@ def finetune(config, strategy, encoder, head, x, y):
         print(tuning.lora.attach(model, rank=8, also_train=[r"(.*/)?logits", *norms]))
     if batch_norm == "frozen":
         tuning.freeze_batch_norm(model)
-    history = fit(config, strategy, model, x, y, config.steps, **options)
-    if config.reestimate:
-        tuning.reestimate_batch_norm(encoder, x)
-    return model, history
+    return model, fit(config, strategy, model, x, y, **options)
 
 
 def run_split(config, split, data, pretrained):
@@ -223,11 +232,11 @@ def run_split(config, split, data, pretrained):
     features = kt.streams.cached_features(encoder, views[0], verbose=False)
     extraction = time.perf_counter() - start
     test_features = encoder.predict(x[rest], batch_size=128, verbose=0)
-    for arm, rows, steps in (("head", len(few), 400), ("head_augmented", len(features), 1000)):
+    for arm, rows in (("head", len(few)), ("head_augmented", len(features))):
         keras.utils.set_random_seed(split)
         head = keras.Sequential([keras.Input(features.shape[1:]), layers.Dense(len(classes), name="logits")])
         start = time.perf_counter()
-        history = fit(config, arm, head, features[:rows], views[1][:rows], steps)
+        history = fit(config, arm, head, features[:rows], views[1][:rows])
         seconds = time.perf_counter() - start + extraction * rows / len(features)
         yield (
             arm,
@@ -302,11 +311,11 @@ def main(config):
                 )
                 verified = kt.serving.verify(version, model, x[rest][:16])
 
-    settings = {k: v for k, v in dataclasses.asdict(config).items() if k not in ("runs", "saved_models", "results")}
-    settings["backbone"] = config.backbone.partition(":")[0]  # not the folder of one machine
-    extra = {"config": settings, "rates": RATES, "export": verified._asdict(), "histories": histories}
+    used = {k: v for k, v in dataclasses.asdict(config).items() if k not in ("runs", "saved_models", "results")}
+    used["backbone"] = config.backbone.partition(":")[0]  # not the folder of one machine
+    extra = {"config": used, "settings": SETTINGS, "export": verified._asdict(), "histories": histories}
     report = kt.report.TransferReport(metrics, BASELINES, "accuracy", extra)
-    case = f"{config.data if config.data == 'glyphs' else config.domain}_{settings['backbone']}"
+    case = f"{config.data if config.data == 'glyphs' else config.domain}_{used['backbone']}"
     case += f"_{config.labels_per_class}"
     folder = config.runs / f"{case}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
     report.save(folder)
