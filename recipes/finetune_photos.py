@@ -323,7 +323,7 @@ def main(config):
     shown = {"labelled": x[few], "views": augment(config, x[few], config.splits[0])[len(few) :]}
     for name, figure in {
         "samples": pictures.samples(shown),
-        "curves": pictures.curves(histories),
+        "curves": pictures.curves({arm.removesuffix("_interpolated"): runs for arm, runs in histories.items()}),
         "predictions": pictures.predictions(**answers, classes=classes),
     }.items():
         figure.savefig(folder / f"{name}.png", dpi=110)

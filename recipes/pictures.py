@@ -55,6 +55,9 @@ def curves(histories):
                     label = name if run is runs[0] else None
                     panel.plot(range(1, len(run[log]) + 1), run[log], color=f"C{number}", alpha=0.7, label=label)
         panel.set(title=log, xlabel="epoch")
+        lengths = [len(run[log]) for runs in histories.values() for run in runs if log in run]
+        if max(lengths) > 8 * min(lengths):
+            panel.set_xscale("log")
         panel.grid(alpha=0.3)
         panel.legend(fontsize=7)
     return figure
