@@ -36,6 +36,31 @@ def run_pair(network, first, second, batch_norm="joint", training=False):
     )
 
 
+def encode_episode(encoder, x, training=False):
+    """Runs an encoder once over all rows of a batch of episodes.
+
+    Args:
+        encoder: network from an input to features `(rows, dim)`.
+        x: the streams of `kt.streams.episodes`: `{"support": (x, labels), "query": x}`.
+        training: whether this is a training step.
+
+    Returns:
+        Features of the support `(episodes, rows, dim)`, its labels `(episodes, rows)`, and features of the queries
+        `(episodes, queries, dim)`.
+    """
+    (support, labels), query = x["support"], x["query"]
+
+    def flat(rows):
+        return ops.reshape(rows, (-1, *rows.shape[2:]))
+
+    def by_episode(features, rows):
+        episodes, size = ops.shape(keras.tree.flatten(rows)[0])[:2]
+        return ops.reshape(check_features(features, encoder), (episodes, size, features.shape[-1]))
+
+    encoded = run_pair(encoder, *(keras.tree.map_structure(flat, rows) for rows in (support, query)), training=training)
+    return by_episode(encoded[0], support), labels, by_episode(encoded[1], query)
+
+
 def check_network(network, name):
     """Raises an error for a network that Keras 3 would run but not train: of tensorflow_hub or tf_keras.
 

@@ -105,3 +105,71 @@ def predictions(images, labels, logits, classes, rows=4, columns=10):
             panel.set_title(f"{text}\nis {classes[labels[i]]}", fontsize=8, color="#D55E00")
         panel.axis("off")
     return figure
+
+
+def episode(support, labels, query, truth, answers):
+    """An episode: the support of each class on the left, its queries on the right; wrong answers in red.
+
+    Args:
+        support: uint8 images `(rows, height, width, 1 or 3)`.
+        labels: integer array `(rows,)`.
+        query: uint8 images `(queries, height, width, 1 or 3)`.
+        truth: integer array `(queries,)`.
+        answers: integer array `(queries,)`.
+    """
+    ways = labels.max() + 1
+    shots, queries = len(labels) // ways, len(truth) // ways
+    figure = Figure(figsize=(0.9 * (shots + queries) + 0.3, 1.05 * ways), layout="constrained")
+    panels = figure.subplots(ways, shots + queries, squeeze=False)
+    for k in range(ways):
+        mine, asked = support[labels == k], np.flatnonzero(truth == k)
+        for panel, image in zip(panels[k], [*mine, *query[asked]]):
+            panel.imshow(image, cmap="gray")
+            panel.set_xticks([])
+            panel.set_yticks([])
+        panels[k, 0].set_ylabel(f"class {k}")
+        for panel, i in zip(panels[k, shots:], asked):
+            wrong = answers[i] != k
+            panel.spines[:].set(color="#D55E00" if wrong else "#0072B2", linewidth=3 if wrong else 1)
+            panel.set_xlabel(f"class {answers[i]}" if wrong else "", color="#D55E00", fontsize=8)
+    panels[0, 0].set_title("support", fontsize=9)
+    panels[0, shots].set_title("queries", fontsize=9)
+    return figure
+
+
+def classes(features, labels):
+    """t-SNE of features `(rows, dim)`, coloured by class."""
+    from sklearn.manifold import TSNE
+
+    points = TSNE(init="pca", random_state=0).fit_transform(features)
+    figure = Figure(figsize=(5, 4.6), layout="constrained")
+    panel = figure.subplots()
+    drawn = panel.scatter(*points.T, s=14, c=labels, cmap="tab10")
+    panel.legend(*drawn.legend_elements(), title="class", fontsize=8)
+    panel.set_xticks([])
+    panel.set_yticks([])
+    return figure
+
+
+def few_shot(accuracies):
+    """Accuracy of each arm on each size of episode; `{arm: {(ways, shots): [accuracy of each seed]}}`."""
+    figure = Figure(figsize=(6.4, 3.8), layout="constrained")
+    panel = figure.subplots()
+    for number, (arm, by_size) in enumerate(accuracies.items()):
+        for place, values in enumerate(by_size.values()):
+            x = place + 0.18 * (number - (len(accuracies) - 1) / 2)
+            panel.plot(
+                [x] * len(values),
+                100 * np.array(values),
+                "o",
+                color=f"C{number}",
+                alpha=0.7,
+                label=arm if not place else None,
+            )
+            panel.hlines(100 * np.mean(values), x - 0.07, x + 0.07, color=f"C{number}", linewidth=3)
+    sizes = next(iter(accuracies.values()))
+    panel.set_xticks(range(len(sizes)), [f"{ways}-way\n{shots}-shot" for ways, shots in sizes])
+    panel.set_ylabel("accuracy on new classes (%)")
+    panel.grid(axis="y", alpha=0.3)
+    panel.legend(fontsize=8)
+    return figure

@@ -55,6 +55,20 @@ def labelled(seed=0):
     return plain, plain
 
 
+def episode_batch(seed=0, shots=2, queries=3, episodes=4):
+    """Episodes of `CLASSES` classes, the labels in any order."""
+    rng = np.random.default_rng(seed)
+    centres = rng.normal(size=(episodes, CLASSES, FEATURES))
+
+    def draw(size):
+        labels = np.stack([rng.permutation(np.repeat(np.arange(CLASSES), size)) for _ in range(episodes)])
+        x = np.take_along_axis(centres, labels[..., None], 1) + rng.normal(size=(*labels.shape, FEATURES))
+        return x.astype("float32"), labels.astype("int32")
+
+    support, (query, answers) = draw(shots), draw(queries)
+    return ({"support": support, "query": query}, answers), (query[0], None)
+
+
 METHODS = {
     "DANN": Row(
         lambda: compiled(kt.models.DANN(encoder(), head(), discriminator(), reversal=kt.schedules.DannRamp(20))),
@@ -66,4 +80,6 @@ METHODS = {
     "Distillation": Row(
         lambda: compiled(kt.models.Distillation(encoder(), head(), network(FEATURES, CLASSES))), *labelled()
     ),
+    "PrototypicalNetwork": Row(lambda: compiled(kt.models.PrototypicalNetwork(encoder())), *episode_batch()),
+    "MatchingNetwork": Row(lambda: compiled(kt.models.MatchingNetwork(encoder(), cosine=True)), *episode_batch()),
 }

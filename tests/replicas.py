@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 import keras_transfer as kt
-from tests.contract import METHODS, compiled, discriminator, domains, encoder, head, labelled, network
+from tests.contract import METHODS, compiled, discriminator, domains, encoder, episode_batch, head, labelled, network
 
 
 def mirrored():
@@ -22,9 +22,9 @@ def mirrored():
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     for name, row in METHODS.items():
-        streams = set(row.batch[0]) if isinstance(row.batch[0], dict) else set()
-        draw = labelled if not streams else domains if streams == {"source", "target"} else None
-        batches = [row.batch, *(draw(seed=seed)[0] for seed in (1, 2) if draw)]
+        streams = tuple(sorted(row.batch[0])) if isinstance(row.batch[0], dict) else ()
+        draw = {(): labelled, ("source", "target"): domains, ("query", "support"): episode_batch}[streams]
+        batches = [row.batch, *(draw(seed=seed)[0] for seed in (1, 2))]
         difference = kt.testing.check_replicas(row.make, batches, strategy)
         print(f"{name}: equal to {difference:.1e}")
     check_epoch_of_a_stream(strategy)

@@ -5,5 +5,16 @@ from keras_transfer.models.adaptation.dann import DANN
 from keras_transfer.models.adaptation.deep_coral import DeepCORAL
 from keras_transfer.models.finetuning.distillation import Distillation
 from keras_transfer.models.finetuning.l2sp import L2SP
+from keras_transfer.models.meta.matching_network import MatchingNetwork
+from keras_transfer.models.meta.prototypical_network import PrototypicalNetwork, simple_shot
 
-__all__ = ["DAN", "DANN", "DeepCORAL", "Distillation", "L2SP"]
+__all__ = [
+    "DAN",
+    "DANN",
+    "DeepCORAL",
+    "Distillation",
+    "L2SP",
+    "MatchingNetwork",
+    "PrototypicalNetwork",
+    "simple_shot",
+]

@@ -1,6 +1,7 @@
 """Streams: `tf.data` datasets whose batches are what a method trains on."""
 
 from keras_transfer.streams.domains import domains
+from keras_transfer.streams.episodes import episodes
 from keras_transfer.streams.features import cached_features
 
-__all__ = ["cached_features", "domains"]
+__all__ = ["cached_features", "domains", "episodes"]

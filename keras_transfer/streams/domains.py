@@ -6,6 +6,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_transfer.streams.passes import numbered_passes
+
 
 def domains(source, target, batch_size=64, target_batch_size=None, classes=None, seed=None, shuffle_buffer=10_000):
     """Pairs batches of a labelled source with batches of an unlabelled target.
@@ -53,45 +55,30 @@ def _from_arrays(source, target, sizes, seed):
     source, target = (keras.tree.map_structure(tf.convert_to_tensor, rows) for rows in (source, target))
     source_rows, target_rows = _length(source), _length(target)
     steps = source_rows // sizes["source"]
-    epoch = tf.Variable(0, dtype=tf.int64, trainable=False)
 
     def order(rows, stream, number):
         return tf.random.experimental.stateless_shuffle(
             tf.range(rows), seed=tf.stack([tf.constant(2 * seed + stream, tf.int64), number])
         )
 
-    def one_epoch(number):
+    def one_pass(number):
         source_index = order(source_rows, 0, number)[: steps * sizes["source"]]
-        # The target's passes follow each other without a gap: this epoch cuts its share out of those that it touches.
+        # The target's passes follow each other without a gap: this one cuts its share out of those that it touches.
         wanted = steps * sizes["target"]
         first_pass, offset = number * wanted // target_rows, number * wanted % target_rows
         passes = range(math.ceil(wanted / target_rows) + 1)
         orders = tf.concat([order(target_rows, 1, first_pass + number) for number in passes], axis=0)
         target_index = orders[offset : offset + wanted]
         return tf.data.Dataset.from_tensor_slices(
-            (
-                tf.range(1, steps + 1),
-                tf.reshape(source_index, (steps, sizes["source"])),
-                tf.reshape(target_index, (steps, sizes["target"])),
-            )
-        )
+            (tf.reshape(source_index, (steps, sizes["source"])), tf.reshape(target_index, (steps, sizes["target"])))
+        ).map(batch)
 
-    def batch(step, source_index, target_index):
+    def batch(source_index, target_index):
         x, *rest = keras.tree.map_structure(lambda rows: tf.gather(rows, source_index), source)
         x = {"source": x, "target": keras.tree.map_structure(lambda rows: tf.gather(rows, target_index), target)}
-        return step, (x, *rest)
+        return x, *rest
 
-    def count(step, batch):
-        # Behind the prefetching, so that the last batch completes the epoch when it is taken: an iterator that is
-        # dropped before, as Keras drops those that it only peeks into, leaves the order as it was.
-        with tf.control_dependencies([epoch.assign_add(tf.cast(step == steps, tf.int64))]):
-            return tf.nest.map_structure(tf.identity, batch)
-
-    dataset = tf.data.Dataset.from_tensors(0).map(lambda _: epoch.read_value()).flat_map(one_epoch).map(batch)
-    dataset = dataset.prefetch(2).map(count).apply(tf.data.experimental.assert_cardinality(steps))
-    options = tf.data.Options()
-    options.experimental_optimization.inject_prefetch = False
-    return dataset.with_options(options)
+    return numbered_passes(one_pass, steps)
 
 
 def _from_datasets(source, target, sizes, seed, shuffle_buffer):

@@ -199,13 +199,11 @@ class TransferReport:
         self.draw().savefig(picture, format="png", dpi=120)
         folder = Path(folder)
         self.write(folder / "report.json")
-        _write(folder / "report.png", picture.getvalue())
+        write_whole(folder / "report.png", picture.getvalue())
 
     def write(self, path):
         """Writes `to_dict()` as the JSON file `path`, whole or not at all, in place of an earlier one."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _write(path, f"{json.dumps(self.to_dict(), indent=2)}\n".encode())
+        write_whole(path, f"{json.dumps(self.to_dict(), indent=2)}\n".encode())
 
     @classmethod
     def load(cls, path):
@@ -261,7 +259,10 @@ def _check(runs, baselines, metric):
                     raise ValueError(f"Expected {name} in [0, 1]; received {value} for {arm!r}, seed {seed}.")
 
 
-def _write(path, content):
+def write_whole(path, content):
+    """Writes bytes as a file, whole or not at all, in place of an earlier one; makes its folder where missing."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         beside.write_bytes(content)

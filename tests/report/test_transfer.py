@@ -4,7 +4,7 @@ import sys
 import numpy as np
 import pytest
 
-from keras_transfer.report import TransferReport, paired_gain
+from keras_transfer.report.transfer import TransferReport, paired_gain
 
 BASELINE = {0: 0.61, 1: 0.64, 2: 0.60}
 

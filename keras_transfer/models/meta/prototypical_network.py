@@ -1,0 +1,143 @@
+"""Prototypical networks: a class is the mean of its examples' features; and SimpleShot, which trains nothing."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_transfer.layers.prototypes import ABSENT, class_means, squared_distances
+from keras_transfer.model import TransferModel
+from keras_transfer.networks import check_features, encode_episode
+
+
+@keras.saving.register_keras_serializable(package="keras_transfer")
+class PrototypicalNetwork(TransferModel):
+    """Learns features in which a query belongs to the class whose examples' mean is nearest, also for new classes.
+
+    c_k    = mean of encoder(x) over the support of class k
+    logits = -||encoder(query) - c_k||^2
+    task   = loss(y, logits)
+
+    BatchNormalization uses the statistics of all images of the batch while training, and its moving averages
+    afterwards: the answer to a query does not depend on the other queries (inductive).
+
+    Train on `kt.streams.episodes`; more ways than in the test help, and as many shots. The prediction has a column for
+    each support row, as there can be no more classes; columns beyond the last class hold -1e9. What is served on plain
+    inputs is the features; `kt.serving.export_episodes` serves classification, with classes that come later.
+
+    Args:
+        encoder: network from an input to features `(batch, dim)`, without an activation at its end in the paper.
+
+    Example:
+
+    ```python
+    stream = kt.streams.episodes(images, labels, ways=20, shots=5, queries=5)
+    model = kt.models.PrototypicalNetwork(encoder)
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+    model.fit(stream, epochs=50)
+    kt.serving.export_episodes(model, "saved_models/letters", images[:20])
+    ```
+
+    Departs: the paper halves the learning rate every 2,000 episodes; that is the optimizer's matter here.
+
+    Reference:
+        Snell, Swersky and Zemel, Prototypical Networks for Few-shot Learning, NeurIPS 2017, arXiv:1703.05175.
+    """
+
+    streams = ("support", "query")
+
+    def __init__(self, encoder, **kwargs):
+        super().__init__({"task": 1.0}, **kwargs)
+        self.encoder = encoder
+        self.unknown_distance = self.add_weight(
+            shape=(),
+            initializer=keras.initializers.Constant(np.finfo("float32").max),
+            dtype="float32",
+            trainable=False,
+            aggregation="only_first_replica",
+            name="unknown_distance",
+        )
+
+    def infer(self, x, training=False):
+        """Returns features `(batch, dim)`."""
+        return check_features(self.encoder(x, training=training), self.encoder)
+
+    def forward(self, x, training=False):
+        """Returns the prediction `(episodes, queries, support rows)`."""
+        support, labels, query = encode_episode(self.encoder, x, training)
+        return {"prediction": self.logits(*class_means(support, labels, ops.shape(labels)[-1]), query)}
+
+    def logits(self, prototypes, counts, query):
+        """Compares features of queries with prototypes.
+
+        Args:
+            prototypes: tensor `(..., classes, dim)`.
+            counts: tensor `(..., classes)`, the number of examples of each; 0 for a class that is not there.
+            query: features `(..., queries, dim)`.
+
+        Returns:
+            Tensor `(..., queries, classes)`: minus the squared distances.
+        """
+        return ops.where(ops.expand_dims(counts, -2) > 0, -squared_distances(query, prototypes), ABSENT)
+
+    def loss_terms(self, x, y, outputs, sample_weight=None):
+        """Returns `task`."""
+        return {"task": self.task_loss(y, outputs["prediction"], sample_weight)}
+
+    def calibrate(self, stream, known=0.95):
+        """Sets the squared distance from which on a served query is answered with "unknown".
+
+        Args:
+            stream: finite dataset of episodes of classes that were not trained on, such as those for validation, with
+                the shots that will be served.
+            known: float in (0, 1), the share of queries of known classes that shall be answered.
+
+        Returns:
+            The distance, which is saved and exported with the model. Queries whose nearest prototype is farther are
+            unknown.
+        """
+        if not 0 < known < 1:
+            raise ValueError(f"Expected `known` between 0 and 1; received {known}.")
+        nearest = [-ops.max(ops.convert_to_tensor(self.predict_on_batch(x)["prediction"]), axis=-1) for x, *_ in stream]
+        if not nearest:
+            raise ValueError("Expected at least one episode to calibrate on; received none.")
+        self.unknown_distance.assign(
+            np.quantile(np.concatenate([ops.convert_to_numpy(d).ravel() for d in nearest]), known)
+        )
+        return float(self.unknown_distance.numpy())
+
+
+def simple_shot(encoder, features):
+    """Makes the few-shot baseline SimpleShot of an encoder that was trained otherwise: CL2N in the paper.
+
+    c_k = mean over the support of class k of (f - mean f) / ||f - mean f||
+
+    It needs no training; `evaluate`, export and serving are those of a `PrototypicalNetwork`.
+
+    Args:
+        encoder: network from an input to features `(batch, dim)`, such as a pretrained backbone.
+        features: array `(rows, dim)`, the encoder's features of the classes that it was trained on; their mean is taken
+            off.
+
+    Returns:
+        A `PrototypicalNetwork`, not compiled.
+
+    Raises:
+        ValueError: if the features are not `(rows, dim)`.
+
+    Example:
+
+    ```python
+    model = kt.models.simple_shot(backbone, kt.streams.cached_features(backbone, images))
+    model.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+    model.evaluate(kt.streams.episodes(new_images, new_labels, ways=5, shots=1))
+    ```
+
+    Reference:
+        Wang, Chao, Weinberger and van der Maaten, SimpleShot: Revisiting Nearest-Neighbor Classification for Few-Shot
+        Learning, 2019, arXiv:1911.04623.
+    """
+    features = np.asarray(features, "float32")
+    if features.ndim != 2 or not len(features):
+        raise ValueError(f"Expected features (rows, dim) of at least 1 row; received shape {features.shape}.")
+    mean = keras.layers.Normalization(mean=features.mean(0), variance=np.ones(features.shape[1]))
+    return PrototypicalNetwork(keras.Sequential([encoder, mean, keras.layers.UnitNormalization()]))

@@ -1,0 +1,146 @@
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_transfer as kt
+from tests.contract import METHODS, episode_batch
+
+rng = np.random.default_rng(0)
+
+
+def episode(ways, shots, queries):
+    labels = rng.permutation(np.repeat(np.arange(ways), shots)).astype("int32")
+    return rng.normal(size=(ways * shots, 8)).astype("float32"), labels, rng.normal(size=(queries, 8)).astype("float32")
+
+
+@pytest.fixture(scope="module")
+def models():
+    made = {name: METHODS[name].make() for name in ("PrototypicalNetwork", "MatchingNetwork")}
+    for name, model in made.items():
+        model.train_on_batch(*METHODS[name].batch)
+    made["PrototypicalNetwork"].calibrate([episode_batch(seed=5)[0]])
+    return made
+
+
+@pytest.fixture(scope="module")
+def versions(models, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    x = rng.normal(size=(6, 8)).astype("float32")
+    return {
+        name: kt.serving.export_episodes(model, folder / name, x, metrics={"a": 1}) for name, model in models.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def served(versions):
+    loaded = {name: tf.saved_model.load(str(version)) for name, version in versions.items()}
+    return {
+        name: {s: model.signatures[s] for s in model.signatures} | {"keep": model} for name, model in loaded.items()
+    }
+
+
+def test_any_way_and_shot_in_a_fresh_process(models, versions):
+    for name, model in models.items():
+        found = kt.serving.verify_episodes(
+            versions[name], model, [episode(3, 1, 2), episode(7, 4, 1), episode(2, 3, 9)]
+        )
+        assert found.differences["classify_episode"] <= 1e-5
+        assert set(found.stored) >= {weight.path for weight in model.encoder.weights}
+        assert len(found.stored) == 2 + (name == "PrototypicalNetwork")  # kernel, bias, unknown distance
+    with pytest.raises(ValueError, match="classify_episode/logits differs"):
+        kt.serving.verify_episodes(versions["MatchingNetwork"], METHODS["MatchingNetwork"].make(), [episode(3, 1, 2)])
+
+
+def test_signatures_and_card(versions, served):
+    assert set(served["MatchingNetwork"]) == {"serving_default", "embed", "classify_episode", "keep"}
+    more = {"prototypes", "merge", "classify"}
+    assert set(served["PrototypicalNetwork"]) == set(served["MatchingNetwork"]) | more
+    card = json.loads((versions["PrototypicalNetwork"] / kt.serving.CARD).read_text())
+    assert card["outputs"]["classify"] == ["class_id", "distance", "logits", "probabilities"]
+    assert card["inputs"]["classify_episode"]["labels"]["dtype"] == "int32" and card["metrics"] == {"a": 1}
+
+
+def test_classes_that_come_later(served):
+    """Prototypes of two calls, merged, answer as the prototypes of all examples at once."""
+    serve = served["PrototypicalNetwork"]
+    support, labels, query = map(tf.constant, episode(4, 6, 5))
+    first = labels < 3
+    known = serve["prototypes"](support=support[:10], labels=labels[:10])
+    new = serve["prototypes"](support=support[10:], labels=labels[10:])
+    merged = serve["merge"](**known, **{f"new_{name}": value for name, value in new.items()})
+    whole = serve["prototypes"](support=support, labels=labels)
+    for name in whole:
+        np.testing.assert_allclose(merged[name], whole[name], atol=1e-5)
+    np.testing.assert_array_equal(whole["counts"], [6, 6, 6, 6])
+    at_once = serve["classify_episode"](support=support, labels=labels, query=query)
+    later = serve["classify"](query=query, **merged)
+    for name in at_once:
+        np.testing.assert_allclose(later[name], at_once[name], atol=1e-4)
+    three = serve["prototypes"](support=support[first], labels=labels[first])
+    grown = serve["merge"](
+        **three,
+        **{f"new_{n}": v for n, v in serve["prototypes"](support=support[~first], labels=labels[~first]).items()},
+    )
+    np.testing.assert_array_equal(grown["counts"], [6, 6, 6, 6])
+    np.testing.assert_allclose(grown["prototypes"], whole["prototypes"], atol=1e-5)
+
+
+def test_labels_that_are_not_there_are_never_answered(served):
+    serve = served["PrototypicalNetwork"]
+    support, _, query = map(tf.constant, episode(2, 1, 40))
+    known = serve["prototypes"](support=support, labels=tf.constant([0, 2]))
+    np.testing.assert_array_equal(known["counts"], [1, 0, 1])
+    answers = serve["classify"](query=query, **known)
+    assert not answers["probabilities"][:, 1].numpy().any() and set(answers["class_id"].numpy()) <= {-1, 0, 2}
+
+
+def test_unknown(models, served):
+    support, labels, _ = episode(3, 5, 1)
+    query = np.concatenate([support[:3], support[:3] + 100]).astype("float32")
+    limit = models["PrototypicalNetwork"].unknown_distance.numpy()
+    answers = served["PrototypicalNetwork"]["classify_episode"](support=support, labels=labels, query=query)
+    far = answers["distance"].numpy() > limit
+    np.testing.assert_array_equal(answers["class_id"].numpy() == -1, far)
+    logits = answers["logits"].numpy()
+    np.testing.assert_array_equal(answers["class_id"].numpy()[~far], logits.argmax(-1)[~far])
+    np.testing.assert_allclose(answers["distance"], -logits.max(-1), rtol=1e-6)
+    fresh = METHODS["PrototypicalNetwork"].make()
+    assert fresh.unknown_distance.numpy() == np.finfo("float32").max  # nothing is unknown before `calibrate`
+
+
+@pytest.mark.parametrize(
+    "support, labels, message",
+    [
+        (3, [0, 1], "one label for each row"),
+        (2, [-1, 0], "`labels` of at least 0"),
+        (2, [0, 2], "from 0 to classes - 1, each at least once"),
+        (0, [], "support of at least 1 row"),
+    ],
+)
+def test_bad_episodes(served, support, labels, message):
+    x = {
+        "support": np.zeros((support, 8), "float32"),
+        "labels": np.array(labels, "int32"),
+        "query": np.zeros((1, 8), "float32"),
+    }
+    for name in ("PrototypicalNetwork", "MatchingNetwork"):
+        with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+            served[name]["classify_episode"](**x)
+
+
+def test_a_query_of_another_shape(served):
+    support, labels, _ = episode(2, 1, 1)
+    with pytest.raises(Exception, match="(?i)shape|incompatible"):
+        served["MatchingNetwork"]["classify_episode"](support=support, labels=labels, query=np.zeros((1, 5), "float32"))
+
+
+def test_bad_input(models, tmp_path):
+    unbuilt = kt.models.PrototypicalNetwork(keras.Sequential([keras.layers.Dense(3)]))
+    with pytest.raises(ValueError, match="built model"):
+        kt.serving.export_episodes(unbuilt, tmp_path / "a", np.zeros((4, 8)))
+    with pytest.raises(ValueError, match="at least 2 rows in `x`, a support and a query; received 1"):
+        kt.serving.export_episodes(models["MatchingNetwork"], tmp_path / "a", np.zeros((1, 8)))
+    assert not list(tmp_path.iterdir())
