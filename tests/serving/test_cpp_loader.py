@@ -149,6 +149,30 @@ def test_a_pretrained_hub_module(load_and_run, data_folder, record, tmp_path):
     assert difference <= 1e-5
 
 
+def test_episodes_of_any_size(load_and_run, record, tmp_path):
+    """`classify_episode` of a prototypical network, for ways, shots and numbers of queries that no request has had."""
+    encoder = [layers.Input((8, 8, 1)), layers.Rescaling(1 / 255), layers.Conv2D(4, 3), layers.BatchNormalization()]
+    model = kt.models.PrototypicalNetwork(keras.Sequential([*encoder, layers.Flatten(), layers.Dense(6)]))
+    images = rng.integers(0, 256, (60, 8, 8, 1)).astype("uint8")
+    version = kt.serving.export_episodes(model, tmp_path / "model", images[:6])
+    differences = {}
+    for ways, shots, queries in ((3, 1, 2), (7, 4, 1), (10, 2, 9)):
+        labels = rng.permutation(np.repeat(np.arange(ways, dtype="int32"), shots))
+        episode = {"support": images[: ways * shots], "labels": labels, "query": images[-queries:]}
+        request = {name: tf.make_tensor_proto(value) for name, value in episode.items()}
+        got = replies(load_and_run, version, {"classify_episode": request}, tmp_path)["classify_episode"]
+        x = {"support": (episode["support"][None], labels[None]), "query": episode["query"][None]}
+        logits = model.predict(x, verbose=0)["prediction"][0, :, :ways]
+        probabilities = np.exp(logits - logits.max(-1, keepdims=True))
+        probabilities /= probabilities.sum(-1, keepdims=True)
+        differences[f"{ways}-way {shots}-shot {queries} queries"] = float(
+            max(largest_difference(got["logits"], logits), largest_difference(got["probabilities"], probabilities))
+        )
+        np.testing.assert_array_equal(got["class_id"], logits.argmax(-1))
+    record("few_shot_serving", {"largest_difference_cpp": differences})
+    assert max(differences.values()) <= 1e-5
+
+
 def test_strings_and_another_batch_size(load_and_run, tmp_path):
     """A one-logit text model, whose vocabulary is a lookup table, on a batch that is not the warm-up request's."""
     vectorize = layers.TextVectorization(vocabulary=["good", "bad"], output_sequence_length=3)
