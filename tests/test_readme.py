@@ -2,6 +2,7 @@ import ast
 import json
 import pathlib
 import re
+import statistics
 
 import pytest
 
@@ -47,19 +48,39 @@ def finetuning_rows(path):
         yield f"| {' | '.join((path.stem, arm, accuracy, gain, verdict, *costs))} |"
 
 
+def few_shot_rows(path):
+    """Accuracies by size of episode: over trainings, mean ± standard deviation; of one, ± the interval over episodes."""
+    record = json.loads(path.read_text())
+    for arm, runs in record["tests"].items():
+        cells = []
+        for reports in zip(*(run["reports"] for run in runs)):
+            accuracies = [100 * report["accuracy"] for report in reports]
+            spread = statistics.stdev(accuracies) if len(reports) > 1 else 100 * reports[0]["margin"]
+            cells.append(f"{statistics.mean(accuracies):.1f} ± {spread:.1f}")
+        yield f"| {' | '.join((path.stem, arm, *cells, str(len(runs))))} |"
+
+
 RESULTS = sorted(p for p in (ROOT / "results/adapt_digits").glob("*.json") if p.stem != "selection")
 FINETUNING = sorted(p for p in (ROOT / "results/finetune_photos").glob("*.json") if p.stem != "selection")
+
+FEW_SHOT = sorted((ROOT / "results/learn_episodes").glob("*.json"))
+ROWS = {
+    **dict.fromkeys(RESULTS, rows),
+    **dict.fromkeys(FINETUNING, finetuning_rows),
+    **dict.fromkeys(FEW_SHOT, few_shot_rows),
+}
 
 
 def test_results_are_there():
     assert {p.stem for p in RESULTS} >= {"printed_handwritten", "digits_photos"}
     assert {p.stem for p in FINETUNING} >= {"art_painting_hub_10", "art_painting_hub_2", "glyphs_small_cnn_10"}
+    assert {p.stem for p in FEW_SHOT} >= {"glyphs_1"}
 
 
-@pytest.mark.parametrize("path", [*RESULTS, *FINETUNING], ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", ROWS, ids=lambda p: p.stem)
 def test_table_shows_what_was_measured(path):
     table = README.split(f"<!-- table: {path.parent.name} -->")[1].split("<!-- end -->")[0]
-    expected = list((rows if path in RESULTS else finetuning_rows)(path))
+    expected = list(ROWS[path](path))
     assert [line for line in table.splitlines() if line.startswith(f"| {path.stem} |")] == expected
 
 
