@@ -49,7 +49,7 @@ def finetuning_rows(path):
 
 
 def few_shot_rows(path):
-    """Accuracies by size of episode: over trainings, mean ± standard deviation; of one, ± the interval over episodes."""
+    """Accuracies by size of episode: mean ± standard deviation of trainings; of a single one ± its interval."""
     record = json.loads(path.read_text())
     for arm, runs in record["tests"].items():
         cells = []
@@ -82,6 +82,22 @@ def test_table_shows_what_was_measured(path):
     table = README.split(f"<!-- table: {path.parent.name} -->")[1].split("<!-- end -->")[0]
     expected = list(ROWS[path](path))
     assert [line for line in table.splitlines() if line.startswith(f"| {path.stem} |")] == expected
+
+
+def test_costs_of_fine_tuning_are_as_measured():
+    measured = json.loads((ROOT / "results/finetuning.json").read_text())
+    cached, lora, mixed = (measured[name] for name in ("cached_features", "lora", "mixed_precision"))
+    bfloat16, float16 = (mixed[f"mixed_{name}"]["ratio"] for name in ("bfloat16", "float16"))
+    lines = (
+        f"an epoch of training a head is {cached['ratio']:.0f} times as fast as through the backbone",
+        f"takes {cached['extraction_seconds']:.1f} s for {cached['images']:,} images",
+        f"{lora['adapter_share']:.1%} of the parameters, a file of {lora['adapter_file_megabytes']:.2f} MB",
+        f"merged and exported it takes {lora['latency']['ratio']:.3f} times the time of the plain model",
+        f"in mixed_bfloat16 takes {bfloat16:.2f} times the time of float32, in mixed_float16 {float16:.2f} times",
+    )
+    text = " ".join(README.split())
+    for line in lines:
+        assert line in text
 
 
 def test_setup_commands_use_extras_that_exist():
