@@ -45,7 +45,7 @@ def turns(arms, rounds):
     """Times functions in turns (ABBA) after one untimed call of each; returns seconds `{arm: [rounds]}`."""
     seconds = {name: [] for name in arms}
     for number in range(-1, rounds):
-        for name in list(arms)[:: (-1) ** number]:
+        for name in list(arms)[:: 1 if number % 2 else -1]:
             start = time.perf_counter()
             arms[name]()
             if number >= 0:

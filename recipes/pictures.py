@@ -10,7 +10,9 @@ def samples(domains, rows=4, columns=12):
     panels = figure.subplots(1, len(domains), squeeze=False)[0]
     for panel, (name, images) in zip(panels, domains.items()):
         height, width, channels = images.shape[1:]
-        grid = images[: rows * columns].reshape(rows, columns, height, width, channels).swapaxes(1, 2)
+        grid = np.full((rows * columns, height, width, channels), 255, np.uint8)  # white where there are fewer
+        grid[: len(images)] = images[: len(grid)]
+        grid = grid.reshape(rows, columns, height, width, channels).swapaxes(1, 2)
         panel.imshow(grid.reshape(rows * height, columns * width, channels), cmap="gray")
         panel.set_title(name)
         panel.axis("off")
