@@ -49,17 +49,22 @@ Strategy = Literal[
 ]
 BASELINES = ("head", "head_augmented")
 SETTINGS = {  # learning rate and steps
-    "head": (3e-3, 400),
-    "head_augmented": (1e-3, 1000),
-    "lp_ft": (3e-4, 150),
-    "upper": (5e-4, 300),
-    "full": (3e-4, 150),
-    "norms": (2e-3, 150),
-    "biases": (2e-3, 150),
-    "layerwise": (3e-4, 150),
-    "gradual": (3e-4, 150),
-    "l2sp": (3e-4, 150),
-    "lora": (1e-3, 150),
+    "glyphs": {
+        "head": (1e-2, 6000),
+        "head_augmented": (1e-2, 6000),
+        "norms": (2e-2, 1980),
+        "biases": (2e-2, 1980),
+        **dict.fromkeys(("lp_ft", "upper", "full", "layerwise", "gradual", "l2sp", "lora"), (1e-2, 1980)),
+    },
+    "pacs": {
+        "head": (3e-3, 400),
+        "head_augmented": (1e-3, 1000),
+        "upper": (5e-4, 300),
+        "norms": (2e-3, 150),
+        "biases": (2e-3, 150),
+        "lora": (1e-3, 150),
+        **dict.fromkeys(("lp_ft", "full", "layerwise", "gradual", "l2sp"), (3e-4, 150)),
+    },
 }
 # The parts of each backbone from the input to the output, as patterns over the paths of its weights.
 GROUPS = {
@@ -84,7 +89,7 @@ class Config:
     """Domain of PACS."""
     backbone: str = "small_cnn"
     """`small_cnn`, `hub:<folder or handle>` or `mobilenet:<weights file>`."""
-    strategy: tuple[Strategy, ...] = ("upper_interpolated", "upper", "lp_ft", "full", "norms", "lora")
+    strategy: tuple[Strategy, ...] = ("lp_ft", "lp_ft_interpolated", "upper", "full", "norms", "lora")
     """Ways to fine-tune; the first is exported. `lp_ft`: all weights, from the trained head; `upper`: the upper half of
     the backbone, likewise; `interpolated`: weights averaged halfway to where they started. The baseline, a head alone
     on the plain images and one on their views, is always trained too."""
@@ -162,9 +167,14 @@ def draw_split(config, labels, split):
 def augment(config, images, split):
     """Returns `views` views of each image, uint8, the images themselves first."""
     keras.utils.set_random_seed(split)  # before the layers, which draw their seeds when they are made
-    photo = [] if config.data == "glyphs" else [layers.RandomFlip("horizontal"), layers.RandomBrightness(0.15)]
-    change = [layers.RandomTranslation(0.1, 0.1), layers.RandomZoom((-0.3, 0.1)), layers.RandomRotation(0.04)]
-    pipeline = keras.Sequential(photo + change + [layers.RandomContrast(0.2)])
+    if config.data == "glyphs":  # they keep a black margin, and lie as wide apart as the letters of a font
+        fill = {"fill_mode": "constant", "fill_value": 0.0}
+        change = [layers.RandomRotation(0.03, **fill), layers.RandomZoom((-0.1, 0.2), **fill)]
+        change += [layers.RandomTranslation(0.1, 0.1, **fill)]
+    else:
+        change = [layers.RandomFlip("horizontal"), layers.RandomBrightness(0.15), layers.RandomTranslation(0.1, 0.1)]
+        change += [layers.RandomZoom((-0.3, 0.1)), layers.RandomRotation(0.04), layers.RandomContrast(0.2)]
+    pipeline = keras.Sequential(change)
     views = [pipeline(images.astype("float32"), training=True) for _ in range(config.views - 1)]
     return np.concatenate([images, *(np.clip(view, 0, 255).astype("uint8") for view in views)])
 
@@ -185,9 +195,10 @@ def fit(config, strategy, model, x, y, optimizer=lambda adam: adam, callbacks=()
 
 def settings(config, strategy, rows):
     """Returns the learning rate and the number of whole passes."""
-    rate, steps = SETTINGS[strategy]
+    rate, steps = SETTINGS[config.data][strategy]
     if strategy not in BASELINES:
-        rate, steps = config.learning_rate or rate, config.steps or steps
+        rate = config.learning_rate or rate
+    steps = config.steps or steps
     return rate, max(1, round(steps / math.ceil(rows / config.batch_size)))
 
 
@@ -313,7 +324,7 @@ def main(config):
 
     used = {k: v for k, v in dataclasses.asdict(config).items() if k not in ("runs", "saved_models", "results")}
     used["backbone"] = config.backbone.partition(":")[0]  # not the folder of one machine
-    extra = {"config": used, "settings": SETTINGS, "export": verified._asdict(), "histories": histories}
+    extra = {"config": used, "settings": SETTINGS[config.data], "export": verified._asdict(), "histories": histories}
     report = kt.report.TransferReport(metrics, BASELINES, "accuracy", extra)
     case = f"{config.data if config.data == 'glyphs' else config.domain}_{used['backbone']}"
     case += f"_{config.labels_per_class}"
