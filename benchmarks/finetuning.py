@@ -83,7 +83,7 @@ def cached_features(images, labels, rounds):
 def adapted(seed=0):
     """The classifier with LoRA of rank 8 on all convolutions that take it; head and BatchNormalization train too."""
     model = classifier(seed)
-    attached = kt.finetuning.lora.attach(model, rank=8, also_train=["logits", ".*_bn"])
+    attached = kt.finetuning.lora.attach(model, rank=8, also_train=["(.*/)?logits", ".*_bn"])
     compile_model(model)
     return model, attached
 

@@ -4,7 +4,7 @@
     python -m recipes.finetune_photos --data pacs --backbone hub:<folder or handle> --splits 0 1 2 3 4 5 6 7 8 9
 
 By default nothing is downloaded: a small CNN is pretrained on Greek and Cyrillic letters and fine-tuned on Georgian
-ones, in about 4 minutes on two cores. `--data pacs` reads the photographs of PACS from `KERAS_TRANSFER_DATA` and takes
+ones, in 5 to 10 minutes on two cores. `--data pacs` reads the photographs of PACS from `KERAS_TRANSFER_DATA` and takes
 about a minute for each split and strategy. `--backbone` is `small_cnn`, `hub:<handle>`, or `mobilenet:<weights file>`,
 which is keras.applications.MobileNet up to `conv_pw_12_relu`: made of Keras layers, so it takes LoRA.
 
