@@ -2,7 +2,6 @@
 
 import pathlib
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -60,8 +59,6 @@ def export_episodes(model, path, x, version=None, *, input_name="images", metric
     """
     path = pathlib.Path(path)
     check_target(path, version)
-    if keras.backend.backend() != "tensorflow":
-        raise RuntimeError(f"Expected Keras on the TensorFlow backend to export; received {keras.backend.backend()!r}.")
     if not model.encoder.built:
         raise ValueError(f"Expected a built model; received {model.name!r}, which has seen no batch yet.")
     (rows,) = named(x, input_name).values()

@@ -59,8 +59,6 @@ def export(
     """
     path = pathlib.Path(path)
     check_target(path, version)
-    if keras.backend.backend() != "tensorflow":
-        raise RuntimeError(f"Expected Keras on the TensorFlow backend to export; received {keras.backend.backend()!r}.")
     if not model.built:
         raise ValueError(f"Expected a built model; received {model.name!r}, which has seen no batch yet.")
     classes = None if classes is None else [str(name) for name in classes]

@@ -128,6 +128,8 @@ def check_target(path, version):
     for folder in (path, *path.parents):
         if folder.exists() and not folder.is_dir():
             raise NotADirectoryError(f"Expected a directory to export to; received {path}, but {folder} is a file.")
+    if keras.backend.backend() != "tensorflow":
+        raise RuntimeError(f"Expected Keras on the TensorFlow backend to export; received {keras.backend.backend()!r}.")
     if version is None:
         return
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:

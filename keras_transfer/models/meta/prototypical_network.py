@@ -97,12 +97,10 @@ class PrototypicalNetwork(TransferModel):
         """
         if not 0 < known < 1:
             raise ValueError(f"Expected `known` between 0 and 1; received {known}.")
-        nearest = [-ops.max(ops.convert_to_tensor(self.predict_on_batch(x)["prediction"]), axis=-1) for x, *_ in stream]
+        nearest = [-self.predict_on_batch(x)["prediction"].max(axis=-1).ravel() for x, *_ in stream]
         if not nearest:
             raise ValueError("Expected at least one episode to calibrate on; received none.")
-        self.unknown_distance.assign(
-            np.quantile(np.concatenate([ops.convert_to_numpy(d).ravel() for d in nearest]), known)
-        )
+        self.unknown_distance.assign(np.quantile(np.concatenate(nearest), known))
         return float(self.unknown_distance.numpy())
 
 
