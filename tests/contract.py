@@ -82,4 +82,9 @@ METHODS = {
     ),
     "PrototypicalNetwork": Row(lambda: compiled(kt.models.PrototypicalNetwork(encoder())), *episode_batch()),
     "MatchingNetwork": Row(lambda: compiled(kt.models.MatchingNetwork(encoder(), cosine=True)), *episode_batch()),
+    "MAML": Row(
+        lambda: compiled(kt.models.MAML(network(FEATURES, CLASSES), steps=2, learn_rates=True)), *episode_batch()
+    ),
+    "ANIL": Row(lambda: compiled(kt.models.ANIL(encoder(), head())), *episode_batch()),
+    "Reptile": Row(lambda: compiled(kt.models.Reptile(network(FEATURES, CLASSES), batch_size=3)), *episode_batch()),
 }

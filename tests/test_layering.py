@@ -7,7 +7,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
 HOUSE = [
-    ["layers", "losses", "schedules", "networks", "metrics", "backbones", "datasets", "streams"]
+    ["layers", "losses", "schedules", "networks", "inner_loop", "metrics", "backbones", "datasets", "streams"]
     + ["optimizers", "finetuning", "gradients"],
     ["model"],
     ["models"],

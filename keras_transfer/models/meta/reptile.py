@@ -1,0 +1,122 @@
+"""Reptile: weights that lie near the solutions of all tasks, learned without gradients through the inner loop."""
+
+import keras
+from keras import ops
+
+from keras_transfer.inner_loop import TaskNetwork, adapted_copy, check_adaptable, for_each_task, gradient
+from keras_transfer.model import TransferModel
+
+
+@keras.saving.register_keras_serializable(package="keras_transfer")
+class Reptile(TransferModel):
+    """Learns weights that lie near the solutions of all tasks, so that a few examples of a new one lead there.
+
+    w_i      = w after `steps` steps of Adam (beta_1 = 0) on mini-batches of support_i
+    distance = mean over tasks of ||w - stop_gradient(w_i)||^2 / 2,   whose gradient at w is w - mean of w_i
+
+    Compile with plain SGD whose rate is the paper's meta step, from 1 down to 0. More shots in training than in the
+    test help. The queries of the training stream only show in the metrics; a single one for each class is enough.
+    `adapt` and serving are as in `MAML`.
+
+    Args:
+        network: built network from an input to the prediction `(batch, outputs)`, one output for each way; without
+            layers that draw random numbers.
+        steps: int, steps of the inner loop.
+        rate: float, the learning rate of the inner loop.
+        batch_size: int, support rows in a step; mini-batch k of n holds the rows k, k + n, k + 2n ..., so that a
+            support in the order of its classes gives some of each. Rows that do not fill one are left out.
+        test_steps: int, steps outside of training, many; None: `steps`.
+        batch_norm: as in `MAML`.
+
+    Raises:
+        ValueError: if the network is not built, has nothing to train or draws random numbers, or an argument is out of
+            range.
+
+    Example:
+
+    ```python
+    stream = kt.streams.episodes(images, labels, ways=5, shots=10, queries=1, episodes_per_batch=5)
+    model = kt.models.Reptile(network)
+    meta_step = keras.optimizers.schedules.PolynomialDecay(1.0, 20_000, end_learning_rate=0.0)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.SGD(meta_step), loss, metrics=["accuracy"])
+    model.fit(stream, epochs=200)
+    ```
+
+    Departs: Adam's second moments begin anew with each task; the authors' code carries them over.
+
+    Reference:
+        Nichol, Achiam and Schulman, On First-Order Meta-Learning Algorithms, 2018, arXiv:1803.02999.
+    """
+
+    streams = ("support", "query")
+
+    def __init__(self, network, steps=5, rate=1e-3, batch_size=10, test_steps=50, batch_norm="support", **kwargs):
+        super().__init__({"distance": 1.0}, **kwargs)
+        check_adaptable(network, "network", {"steps": steps, "test_steps": test_steps}, batch_norm)
+        if not (rate > 0 and batch_size >= 1):
+            raise ValueError(f"Expected a positive `rate` and `batch_size`; received {rate} and {batch_size}.")
+        self.network, self.steps, self.rate, self.batch_size = network, steps, rate, batch_size
+        self.test_steps, self.batch_norm = test_steps, batch_norm
+        self.autocast = False  # targets in the support keep their precision
+
+    def infer(self, x, training=False):
+        """Returns the prediction of the network that has not adapted to a task."""
+        return self.network(x, training=training)
+
+    def forward(self, x, training=False):
+        """Returns the prediction `(episodes, queries, outputs)` after adaptation, and `distance` `(episodes,)`."""
+        tasks = TaskNetwork(self.network, self.batch_norm)
+        steps = self.steps if training or self.test_steps is None else self.test_steps
+
+        def answer(task):
+            support, labels, query = task
+            weights = self._adapt(tasks, support, labels, steps)
+            distance = sum(ops.sum(ops.square(w - new)) for w, new in zip(tasks.weights, weights)) / 2.0
+            return {"prediction": ops.stop_gradient(tasks.run_query(weights, query, support)), "distance": distance}
+
+        return for_each_task(answer, (*x["support"], x["query"]), self.network)
+
+    def loss_terms(self, x, y, outputs, sample_weight=None):
+        """Returns `distance`."""
+        return {"distance": ops.mean(outputs["distance"])}
+
+    def adapt(self, x, y, steps=None):
+        """Adapts to one task.
+
+        Args:
+            x: support, an array `(rows, ...)`.
+            y: its labels `(rows,)`, or targets.
+            steps: int, steps of Adam; by default as many as in `evaluate`.
+
+        Returns:
+            A copy of the network with the weights of this task, an ordinary `keras.Model`.
+        """
+        steps = (self.steps if self.test_steps is None else self.test_steps) if steps is None else steps
+        x, y, tasks = ops.convert_to_tensor(x), ops.convert_to_tensor(y), TaskNetwork(self.network, self.batch_norm)
+        weights = self._adapt(tasks, x, y, steps)
+        return adapted_copy(self.network, weights, tasks.served_state(weights, x))
+
+    def _adapt(self, tasks, support, labels, steps, beta=0.999, epsilon=1e-8):
+        size = ops.minimum(self.batch_size, ops.shape(support)[0])
+        number = ops.shape(support)[0] // size
+
+        def batches(rows):  # (number, size, ...)
+            return ops.swapaxes(ops.reshape(rows[: number * size], (size, number, *rows.shape[1:])), 0, 1)
+
+        x, y = batches(support), batches(labels)
+
+        def step(k, state):
+            weights, moments = state
+            rows, answers = (ops.take(part, k % number, axis=0) for part in (x, y))
+            gradients = gradient(lambda w: self.task_loss(answers, tasks.run_support(w, rows)), weights)
+            moments = [beta * m + (1.0 - beta) * ops.square(g) for m, g in zip(moments, gradients)]
+            unbiased = 1.0 - beta ** (ops.cast(k, "float32") + 1.0)
+            weights = [
+                w - self.rate * g / (ops.sqrt(m / unbiased) + epsilon) for w, m, g in zip(weights, moments, gradients)
+            ]
+            return weights, moments
+
+        start = [ops.stop_gradient(w) for w in tasks.weights]
+        weights, _ = ops.fori_loop(0, steps, step, (start, [ops.zeros_like(w) for w in start]))
+        return [ops.stop_gradient(w) for w in weights]
