@@ -15,7 +15,6 @@ nearest neighbour in pixels. Measured numbers: `results/learn_episodes/<data>_<s
 import dataclasses
 import datetime
 import json
-import os
 import pathlib
 import time
 from typing import Literal
@@ -198,13 +197,10 @@ def main(config):
     folder = config.runs / f"{case}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
     folder.mkdir(parents=True)
     draw(folder, model, test, tests, histories)
-    text = json.dumps(record, indent=1) + "\n"
+    text = (json.dumps(record, indent=1) + "\n").encode()
     copy = [] if config.results is None else [config.results / "learn_episodes" / f"{case}.json"]
     for path in (folder / "report.json", *copy):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_suffix(".partial")
-        beside.write_text(text, encoding="utf-8")
-        os.replace(beside, path)
+        kt.report.write_whole(path, text)
     print(f"\nPictures and report: {folder}\nExport: {version}")
     print(f"Largest difference in a fresh process: {max(verified.differences.values()):.1e}")
     return record

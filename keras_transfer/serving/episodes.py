@@ -12,7 +12,7 @@ from keras_transfer.serving.verify import compare, replay
 from keras_transfer.serving.versions import check_target, describe, find_version, write_version
 
 
-def export_episodes(model, path, x, version=None, *, input_name="images", metrics=None):
+def export_episodes(model, path, x, version=None, *, targets=None, input_name="images", metrics=None):
     """Writes a few-shot model as the SavedModel `<path>/<version>/`, with signatures for any way and shot.
 
     - `classify_episode`: `support` (rows, ...), `labels` (rows,) int32 and `query` (queries, ...) to `logits`
@@ -29,15 +29,23 @@ def export_episodes(model, path, x, version=None, *, input_name="images", metric
       examples together; the two may differ in the number of classes, so that a new class is a new label.
     - `classify`: `prototypes`, `counts` and `query` to what `classify_episode` returns.
 
+    Of a method that adapts its weights (`MAML`, `ANIL`, `Reptile`) there is one signature instead, which is
+    `serving_default` too; its inner steps are part of the graph:
+
+    - `adapt_and_classify`: `support`, `labels` and `query` to `logits` (queries, ways), `probabilities` and `class_id`,
+      for labels below the number of the network's outputs. With `targets`, for regression, `adapt_and_predict`:
+      `support`, `targets` (rows, outputs) and `query` to `prediction` (queries, outputs).
+
     The server keeps no state: prototypes travel with the caller, to any replica. What is unknown is set by
     `PrototypicalNetwork.calibrate` before the export; otherwise nothing is. TF Serving can batch the requests of
     `embed` and `serving_default`; those of the others must not be batched, since their inputs differ in length.
 
     Args:
-        model: built `PrototypicalNetwork` or `MatchingNetwork`.
+        model: built few-shot method; one that adapts has to be compiled with its loss.
         path: directory of the versions; its name is the model's name for the server. Made where missing.
         x: real inputs as clients will send them, an array (rows, ...) of at least 2 rows; see `kt.export`.
         version: positive int; by default one more than the highest version in `path`.
+        targets: of x, an array (rows, outputs), where the model adapts to a regression.
         input_name: name of the input of `embed`.
         metrics: what the card shall say about quality; anything JSON can hold.
 
@@ -59,13 +67,14 @@ def export_episodes(model, path, x, version=None, *, input_name="images", metric
     """
     path = pathlib.Path(path)
     check_target(path, version)
-    if not model.encoder.built:
+    if hasattr(model, "encoder") and not model.encoder.built:
         raise ValueError(f"Expected a built model; received {model.name!r}, which has seen no batch yet.")
     (rows,) = named(x, input_name).values()
     if len(rows) < 2:
         raise ValueError(f"Expected at least 2 rows in `x`, a support and a query; received {len(rows)}.")
-    signatures = episode_signatures(model, input_name)
-    requests = _requests(signatures, rows[:-1], np.arange(len(rows) - 1, dtype="int32") % 2, rows[-1:], input_name)
+    signatures = episode_signatures(model, input_name, regression=targets is not None)
+    labels = np.arange(len(rows), dtype="int32") % 2 if targets is None else targets
+    requests = _requests(signatures, rows[:-1], labels[:-1], rows[-1:], input_name)
     card = {
         "model": type(model).__name__,
         "inputs": {s: {name: describe(value) for name, value in request.items()} for s, request in requests.items()},
@@ -82,7 +91,8 @@ def verify_episodes(path, model, episodes, tolerance=1e-5, *, input_name="images
     Args:
         path: one version, or the directory of the versions: then the highest.
         model: the model that was exported.
-        episodes: list of `(support, labels, query)`, of any way, shot and number of queries.
+        episodes: list of `(support, labels, query)`, of any way, shot and number of queries; targets in place of labels
+            where the model adapts to a regression.
         tolerance: largest absolute difference that passes.
         input_name: as given to `export_episodes`.
 
@@ -92,7 +102,8 @@ def verify_episodes(path, model, episodes, tolerance=1e-5, *, input_name="images
     Raises:
         As `verify`.
     """
-    version, signatures = find_version(path), episode_signatures(model, input_name)
+    regression = np.issubdtype(np.asarray(episodes[0][1]).dtype, np.floating)
+    version, signatures = find_version(path), episode_signatures(model, input_name, regression)
     requests = {
         f"episode_{number}/{signature}": request
         for number, (support, labels, query) in enumerate(episodes)
@@ -102,8 +113,11 @@ def verify_episodes(path, model, episodes, tolerance=1e-5, *, input_name="images
     return compare(version, signatures, requests, exported, digests, [model], tolerance)
 
 
-def episode_signatures(model, input_name="images"):
+def episode_signatures(model, input_name="images", regression=False):
     """Returns `{signature: function}` from a dict of inputs to a dict of outputs; see `export_episodes`."""
+    if hasattr(model, "adapt"):
+        adapt = _adapting(model, regression)
+        return {"serving_default": adapt, "adapt_and_predict" if regression else "adapt_and_classify": adapt}
 
     def embed(inputs):
         return {"features": tf.cast(model.infer(inputs[input_name]), tf.float32)}
@@ -153,6 +167,30 @@ def episode_signatures(model, input_name="images"):
     return functions
 
 
+def _adapting(model, regression):
+    """The function that adapts a model to one support and answers the queries."""
+
+    def prediction(inputs, answers):
+        episode = {"support": (inputs["support"][None], answers[None]), "query": inputs["query"][None]}
+        return tf.cast(model(episode, training=False)["prediction"][0], tf.float32)
+
+    def adapt_and_predict(inputs):
+        return {"prediction": prediction(inputs, inputs["targets"])}
+
+    def adapt_and_classify(inputs):
+        labels, classes = _checked(inputs["support"], inputs["labels"])
+        logits = prediction(inputs, labels)
+        message = f"Expected `labels` below {logits.shape[-1]}, the number of the network's outputs."
+        with tf.control_dependencies([tf.debugging.assert_less_equal(classes, logits.shape[-1], message)]):
+            return {
+                "logits": tf.identity(logits),
+                "probabilities": tf.nn.softmax(logits),
+                "class_id": tf.argmax(logits, -1),
+            }
+
+    return adapt_and_predict if regression else adapt_and_classify
+
+
 def _checked(support, labels):
     """The labels and the number of classes, of an episode that is not empty and whose labels fit."""
     rows = tf.shape(support)[0]
@@ -168,8 +206,13 @@ def _checked(support, labels):
 
 def _requests(signatures, support, labels, query, input_name):
     """A request to each signature."""
-    support, labels, query = np.asarray(support), np.asarray(labels, "int32"), np.asarray(query)
+    support, labels, query = np.asarray(support), np.asarray(labels), np.asarray(query)
+    if "adapt_and_predict" in signatures:
+        return dict.fromkeys(signatures, {"support": support, "targets": labels.astype("float32"), "query": query})
+    labels = labels.astype("int32")
     episode = {"support": support, "labels": labels, "query": query}
+    if "adapt_and_classify" in signatures:
+        return dict.fromkeys(signatures, episode)
     requests = {"serving_default": {input_name: query}, "embed": {input_name: query}, "classify_episode": episode}
     if "prototypes" in signatures:
         examples = {"support": support, "labels": labels}
