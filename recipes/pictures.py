@@ -175,3 +175,23 @@ def few_shot(accuracies):
     panel.grid(axis="y", alpha=0.3)
     panel.legend(fontsize=8)
     return figure
+
+
+def fits(x, supports, curves):
+    """Regression from a few points: a row for each method, a column for each task, a line for each number of steps.
+
+    Args:
+        x: array `(points,)`.
+        supports: list, for each task, of the support's arrays `(shots, 1)`, inputs and targets.
+        curves: dict of names of methods to a list, for each task, of a dict of numbers of steps to `(points,)`.
+    """
+    figure = Figure(figsize=(3.6 * len(supports), 2.8 * len(curves)), layout="constrained")
+    panels = figure.subplots(len(curves), len(supports), squeeze=False, sharex=True, sharey="col")
+    for row, (name, tasks) in zip(panels, curves.items()):
+        for panel, support, lines in zip(row, supports, tasks):
+            for style, (steps, y) in zip((":", "--", "-"), lines.items()):
+                panel.plot(x, y, style, color="#0072B2", label=f"after {steps} step{'' if steps == 1 else 's'}")
+            panel.plot(*(part.ravel() for part in support), "^", color="#D55E00", label="support")
+        row[0].set_ylabel(name)
+    panels[0, 0].legend(fontsize=8)
+    return figure

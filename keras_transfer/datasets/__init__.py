@@ -15,6 +15,7 @@ from keras_transfer.datasets.image_folder import image_folder
 from keras_transfer.datasets.mnist import mnist, mnist_m_like
 from keras_transfer.datasets.omniglot import omniglot
 from keras_transfer.datasets.pacs import PACS_CLASSES, PACS_DOMAINS, pacs
+from keras_transfer.datasets.sinusoids import sinusoids
 from keras_transfer.datasets.usps import usps
 
 __all__ = [
@@ -35,5 +36,6 @@ __all__ = [
     "pacs",
     "printed_digits",
     "script_letters",
+    "sinusoids",
     "usps",
 ]
