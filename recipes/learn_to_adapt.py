@@ -37,7 +37,7 @@ class Config:
     seeds: tuple[int, ...] = (0, 1, 2)
     """One training for each."""
     steps: int = 4000
-    """Training steps, in hundreds."""
+    """Training steps; more than 500 in five hundreds."""
     ways: int = 5
     """Classes of an episode."""
     shots: int = 1
@@ -130,7 +130,7 @@ def measure(config, seed, model, data):
 def main(config):
     """Trains and tests, draws, exports and verifies; returns the record."""
     if config.steps > 500 and config.steps % 500:
-        raise ValueError(f"Expected `steps` in hundreds, of 500 if more than that; received {config.steps}.")
+        raise ValueError(f"Expected `steps` in five hundreds if more than that; received {config.steps}.")
     training, _, test = learn_episodes.load(config)
     histories, tests, models = [], [], []
     for seed in config.seeds:

@@ -144,7 +144,7 @@ def draw(folder, networks, rate, config):
     for arm, network in networks.items():
         model = adapting(network, rate[arm])
         drawn[arm] = [
-            {k: model.adapt(*task, steps=k).predict(x, verbose=0)[:, 0] for k in (0, 1, config.test_steps)}
+            {k: keras.ops.convert_to_numpy(model.adapt(*task, steps=k)(x))[:, 0] for k in (0, 1, config.test_steps)}
             for task in zip(*tasks["support"])
         ]
     pictures.fits(x[:, 0], list(zip(*tasks["support"])), drawn).savefig(folder / "fits.png", dpi=110)

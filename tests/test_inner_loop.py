@@ -117,7 +117,11 @@ class TestBatchNormalization:
 @pytest.mark.parametrize("method", [kt.models.MAML, kt.models.Reptile, kt.models.ANIL])
 @pytest.mark.parametrize("network", [dense, convolutions])
 def test_adapt_gives_an_ordinary_model(method, network, tmp_path):
-    arguments = (keras.Sequential([keras.Input((8,))]), network()) if method is kt.models.ANIL else (network(),)
+    arguments = (
+        (keras.Sequential([keras.Input((8,)), layers.Identity()]), network())
+        if method is kt.models.ANIL
+        else (network(),)
+    )
     model = compiled(method(*arguments, rate=0.1))
     (x, _), _ = episode_batch()
     before = model.get_weights()

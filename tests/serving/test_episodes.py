@@ -144,3 +144,41 @@ def test_bad_input(models, tmp_path):
     with pytest.raises(ValueError, match="at least 2 rows in `x`, a support and a query; received 1"):
         kt.serving.export_episodes(models["MatchingNetwork"], tmp_path / "a", np.zeros((1, 8)))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["MAML", "ANIL", "Reptile"])
+def test_adaptation_is_served(name, tmp_path):
+    """The inner steps are part of the graph; any shot and number of queries."""
+    model = METHODS[name].make()
+    model.train_on_batch(*METHODS[name].batch)
+    version = kt.serving.export_episodes(model, tmp_path, rng.normal(size=(6, 8)).astype("float32"))
+    episodes = [episode(3, 1, 2), episode(3, 4, 1), episode(2, 3, 9)]
+    found = kt.serving.verify_episodes(version, model, episodes)
+    assert set(found.differences) == {"serving_default", "adapt_and_classify"}
+    serve = tf.saved_model.load(str(version)).signatures["adapt_and_classify"]
+    support, labels, query = episodes[1]
+    answers = serve(support=support, labels=labels, query=query)
+    expected = model.adapt(support, labels).predict(query, verbose=0)
+    np.testing.assert_allclose(answers["logits"], expected, atol=1e-5)
+    np.testing.assert_array_equal(answers["class_id"], expected.argmax(-1))
+    for bad, message in ((labels + 1, "`labels` below 3"), (labels - 1, "`labels` of at least 0")):
+        with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+            serve(support=support, labels=bad, query=query)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="one label for each row"):
+        serve(support=support, labels=labels[:-1], query=query)
+
+
+def test_regression_is_served(tmp_path):
+    network = keras.Sequential([keras.Input((1,)), keras.layers.Dense(8, "tanh"), keras.layers.Dense(1)])
+    model = kt.models.MAML(network, rate=0.05, test_steps=3)
+    model.compile("adam", "mse")
+    x, y = kt.datasets.sinusoids(3, seed=0)
+    model.train_on_batch(x, y)
+    points, targets = x["support"]
+    version = kt.serving.export_episodes(model, tmp_path, points[0], targets=targets[0], input_name="x")
+    episodes = [(points[1], targets[1], x["query"][1]), (points[2][:4], targets[2][:4], x["query"][2][:2])]
+    found = kt.serving.verify_episodes(version, model, episodes, input_name="x")
+    assert set(found.differences) == {"serving_default", "adapt_and_predict"}
+    serve = tf.saved_model.load(str(version)).signatures["adapt_and_predict"]
+    got = serve(support=points[1], targets=targets[1], query=x["query"][1])["prediction"]
+    np.testing.assert_allclose(got, model.adapt(points[1], targets[1]).predict(x["query"][1], verbose=0), atol=1e-5)
