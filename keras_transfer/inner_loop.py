@@ -60,8 +60,8 @@ class TaskNetwork:
         return self.network.stateless_call(weights, state, x, training=training)
 
 
-def descend(loss, weights, rates, steps, first_order=False):
-    """Returns weights after steps of gradient descent, differentiable by those at the start.
+def descend(loss, weights, rates, steps, first_order=False, differentiable=True):
+    """Returns weights after steps of gradient descent.
 
     Args:
         loss: function of a list of tensors that returns a scalar.
@@ -69,15 +69,23 @@ def descend(loss, weights, rates, steps, first_order=False):
         rates: list of as many learning rates, floats or scalar tensors.
         steps: int.
         first_order: bool, whether the gradients of the inner steps count as constants.
+        differentiable: bool, whether the result shall be differentiable by the weights at the start; otherwise many
+            steps are a loop in the graph, which is smaller.
 
     Returns:
         List of tensors.
     """
-    for _ in range(steps):
+
+    def step(_, weights):
         gradients = gradient(loss, weights)
         if first_order:
             gradients = [ops.stop_gradient(g) for g in gradients]
-        weights = [w - rate * g for w, rate, g in zip(weights, rates, gradients)]
+        return [w - rate * g for w, rate, g in zip(weights, rates, gradients)]
+
+    if not differentiable and steps > 5:
+        return ops.fori_loop(0, steps, step, weights)
+    for number in range(steps):
+        weights = step(number, weights)
     return weights
 
 

@@ -3,13 +3,16 @@
     python -m recipes.learn_episodes
     python -m recipes.learn_episodes --data omniglot --method prototypical --no-baselines --steps 9000 --seeds 0 \\
         --precision mixed_bfloat16
+    python -m recipes.learn_episodes --data pacs --backbone hub:<folder or handle> --shots 5 --ways 7
 
 By default nothing is downloaded: trained on Latin, Greek and Cyrillic letters, tested on Armenian and Georgian ones,
 in about 15 minutes on two cores. `--data omniglot` reads Omniglot from `KERAS_TRANSFER_DATA` or downloads it (15 MB),
-and takes about half an hour for each method and seed.
+and takes about half an hour for each method and seed. `--data pacs` learns a layer on the features of a pretrained
+backbone, which runs once: trained on photos, tested on art paintings, which need the folder `pacs` there.
 
-The baselines: the same encoder, trained to classify the training classes, with SimpleShot on its features; and the
-nearest neighbour in pixels. Measured numbers: `results/learn_episodes/<data>_<shots>.json`, shown in the README.
+The baselines: the same encoder, trained to classify the training classes, with SimpleShot, the nearest neighbour and a
+fine-tuned linear head on its features; and the nearest neighbour in pixels. On PACS, the same on the backbone's
+features. Measured numbers: `results/learn_episodes/<data>_<shots>.json`, shown in the README.
 """
 
 import dataclasses
@@ -27,19 +30,32 @@ import keras_transfer as kt
 from recipes import pictures
 
 TRAINING_SCRIPTS, TEST_SCRIPTS = ("latin", "greek", "cyrillic"), ("armenian", "georgian")
-TESTS = ((5, 1), (5, 5), (20, 1), (20, 5))  # ways and shots
+PACS = ("photo", "cartoon", "art_painting")  # to train, to calibrate, to test
+SIZES = ((5, 1), (5, 5), (20, 1), (20, 5))  # ways and shots of the test
+TESTS = {"glyphs": SIZES, "omniglot": SIZES, "pacs": ((5, 1), (5, 5), (7, 1), (7, 5))}
+SHOTS = (1, 2, 3, 5, 10)  # of the picture of accuracy against shots, 5-way
+UNSEEN = dict.fromkeys(TESTS, ((3, 2), (7, 1), (10, 4))) | {"pacs": ((3, 2), (7, 1), (4, 4))}  # ways and shots
+FROZEN = ("simple_shot", "nearest_neighbour", "linear_head")  # baselines on one encoder
+RATES, HEAD_STEPS = (
+    (3.0, 30.0, 300.0),
+    20,
+)  # of the linear head, on features of length 1, chosen on the calibration part
+LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
     """Settings of one run."""
 
-    data: Literal["glyphs", "omniglot"] = "glyphs"
-    """Classes to train on, and others to test on; each turned by 90, 180 and 270 degrees is another class."""
+    data: Literal["glyphs", "omniglot", "pacs"] = "glyphs"
+    """Classes to train on, and others to test on; each turned by 90, 180 and 270 degrees is another class. PACS: the
+    same classes, in photos and in paintings."""
+    backbone: str = ""
+    """Of PACS: `hub:<folder or handle>` or `mobilenet:<weights file>`, for images of 128 x 128 pixels."""
     method: tuple[Literal["prototypical", "matching"], ...] = ("prototypical", "matching")
     """Methods; the first is exported."""
     baselines: bool = True
-    """Whether to train the classifier of the baseline too."""
+    """Whether to train the classifier of the baselines too."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """One training of every arm for each."""
     steps: int = 400
@@ -67,7 +83,10 @@ class Config:
 
 
 def load(config):
-    """Returns images and labels for training, for calibration and for the test: different classes in each."""
+    """Returns rows and labels for training, calibration and test: of different classes, or domains."""
+    if config.data == "pacs":
+        encoder, parts = backbone(config), [kt.datasets.pacs(domain, 128) for domain in PACS]
+        return tuple(kt.streams.cached_features(encoder, part) for part in parts)
     if config.data == "omniglot":
         train, validation, test = (kt.datasets.omniglot(split) for split in ("train", "validation", "test"))
         if config.validation:
@@ -81,14 +100,33 @@ def load(config):
     return tuple(kt.datasets.glyphs(letters, n=60 * len(letters), seed=number)[:2] for number, letters in parts)
 
 
+def backbone(config):
+    """Returns the pretrained backbone of PACS."""
+    kind, _, source = config.backbone.partition(":")
+    if kind == "hub" and source:
+        return kt.backbones.from_hub(source, input_shape=(128, 128, 3))
+    if kind == "mobilenet" and source:
+        return kt.backbones.from_applications("MobileNet", source, (128, 128, 3), layer="conv_pw_12_relu")
+    raise ValueError(
+        f"Expected `backbone` hub:<folder or handle> or mobilenet:<file> for PACS; received {config.backbone!r}."
+    )
+
+
 def turned(x, y):
-    """Returns the images turned by 0, 90, 180 and 270 degrees, and a class for each character and turn."""
+    """Returns images turned by 0, 90, 180 and 270 degrees, and a class for each character and turn; features as is."""
+    if x.ndim == 2:
+        return x, y
     images = np.concatenate([np.rot90(x, quarter, axes=(1, 2)) for quarter in range(4)])
     return images, np.concatenate([4 * y + quarter for quarter in range(4)])
 
 
 def build(config):
-    """Returns a new encoder: the field's four convolutions of 64 filters, pooled before they are normalised."""
+    """Returns a new encoder: the field's four convolutions of 64 filters, pooled before they are normalised.
+
+    On the features of a pretrained backbone, one linear layer.
+    """
+    if config.data == "pacs":
+        return keras.Sequential([keras.Input((1024,)), layers.LayerNormalization(), layers.Dense(256)])
     x = images = keras.Input((28, 28, 1), name="images")
     x = layers.Rescaling(1 / 255, dtype="float32")(x)
     for _ in range(4):
@@ -102,59 +140,68 @@ def build(config):
 def compile_model(model, config):
     """Compiles with Adam and a cosine decay."""
     rate = keras.optimizers.schedules.CosineDecay(config.learning_rate, config.steps)
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.Adam(rate), loss, metrics=["accuracy"])
+    model.compile(keras.optimizers.Adam(rate), LOSS, metrics=["accuracy"])
 
 
 def train(config, arm, seed, data):
-    """Trains one arm; returns its few-shot model and the history."""
+    """Trains a method; returns its encoder and the history."""
     keras.utils.set_random_seed(seed)
-    (x, y), encoder = data, build(config)
-    batches = min(100, config.steps)
-    if arm == "simple_shot":
-        images, labels = turned(x, y)
-        model = keras.Sequential([encoder, layers.Dense(int(labels.max()) + 1, dtype="float32")])
-        compile_model(model, config)
-        rows = config.ways * (config.shots + config.queries)
-        draw = np.random.default_rng(seed).permutation(len(labels))
-        draw = np.resize(draw, config.steps * rows).reshape(-1, rows)
-        chunks = np.array_split(np.arange(config.steps), max(1, config.steps // batches))
-        history = {}
-        for chunk in chunks:
-            index = draw[chunk].ravel()
-            logs = model.fit(images[index], labels[index], rows, shuffle=False, verbose=0).history
-            history = {name: history.get(name, []) + values for name, values in logs.items()}
-        return kt.models.simple_shot(encoder, encoder.predict(x, batch_size=512, verbose=0)), history
-    method = {"prototypical": kt.models.PrototypicalNetwork, "matching": kt.models.MatchingNetwork}[arm]
-    model = method(encoder)
+    model, batches = few_shot(arm, build(config)), min(100, config.steps)
     compile_model(model, config)
-    stream = kt.streams.episodes(
-        x, y, config.ways, config.shots, config.queries, batches=batches, rotations=True, seed=seed
-    )
-    return model, model.fit(stream, epochs=config.steps // batches, shuffle=False, verbose=2).history
+    sizes = config.ways, config.shots, config.queries
+    stream = kt.streams.episodes(*data, *sizes, batches=batches, rotations=data[0].ndim == 4, seed=seed)
+    return model.encoder, model.fit(stream, epochs=config.steps // batches, shuffle=False, verbose=2).history
 
 
-def measure(config, arm, seed, model, data):
-    """Measures a model on classes never seen; the encoder runs once: its features do not depend on the episode."""
+def train_classifier(config, seed, data):
+    """Trains the encoder of the baselines to classify the training classes; returns it and the history."""
+    keras.utils.set_random_seed(seed)
+    encoder, batches = build(config), min(100, config.steps)
+    images, labels = turned(*data)
+    model = keras.Sequential([encoder, layers.Dense(int(labels.max()) + 1, dtype="float32")])
+    compile_model(model, config)
+    rows = config.ways * (config.shots + config.queries)
+    draw = np.random.default_rng(seed).permutation(len(labels))
+    draw = np.resize(draw, config.steps * rows).reshape(-1, rows)
+    history = {}
+    for chunk in np.array_split(np.arange(config.steps), max(1, config.steps // batches)):
+        index = draw[chunk].ravel()
+        logs = model.fit(images[index], labels[index], rows, shuffle=False, verbose=0).history
+        history = {name: history.get(name, []) + values for name, values in logs.items()}
+    return encoder, history
+
+
+def few_shot(arm, encoder, ways=None, rate=None):
+    """Returns the few-shot model of an arm on an encoder; ways and rate are those of a linear head."""
+    if arm in ("prototypical", "simple_shot"):
+        return kt.models.PrototypicalNetwork(encoder)
+    if arm == "matching":
+        return kt.models.MatchingNetwork(encoder)
+    if arm in ("nearest_neighbour", "pixels"):
+        return kt.models.MatchingNetwork(encoder, temperature=0.01)
+    head = [keras.Input(encoder.output_shape[1:]), layers.Dense(ways, kernel_initializer="zeros")]
+    model = kt.models.ANIL(encoder, keras.Sequential(head), rate=rate, test_steps=HEAD_STEPS)
+    model.compile(loss=LOSS)
+    return model
+
+
+def measure(config, arm, seed, encoder, data, sizes, rate=None):
+    """Measures an arm on classes never seen; the encoder runs once: its features do not depend on the episode."""
     x, y = turned(*data)
-    features = kt.streams.cached_features(model.encoder, x, batch_size=512, verbose=False)
+    features = kt.streams.cached_features(encoder, x, batch_size=512, verbose=False)
     identity = keras.Sequential([keras.Input(features.shape[1:]), layers.Identity()])
-    on_features = type(model).from_config(
-        {**model.get_config(), "encoder": keras.saving.serialize_keras_object(identity)}
-    )
-    normalization = "none" if arm == "pixels" else "moving averages"
-    protocol = {"data": config.data, "rotations": "classes of their own", "batch_norm": normalization, "seed": seed}
+    normalization = "none" if arm == "pixels" or config.data == "pacs" else "moving averages"
+    rotations = "none" if config.data == "pacs" else "classes of their own"
+    protocol = {"data": config.data, "rotations": rotations, "batch_norm": normalization, "seed": seed}
     if config.data == "omniglot":
         characters = "trained on too" if config.validation else "not trained on"
         protocol |= {"split": "Vinyals et al.", "validation_characters": characters}
     protocol |= {"train_ways": config.ways, "train_shots": config.shots, "steps": config.steps}
     reports = []
-    for ways, shots in TESTS:
-        episodes = kt.streams.episodes(
-            features, y, ways, shots, 15, episodes_per_batch=10, batches=config.test_episodes // 10, seed=seed
-        )
-        reports.append(kt.report.FewShotReport.measure(on_features, episodes, **protocol))
-        print(f"{arm}, {reports[-1]}", flush=True)
+    for ways, shots, queries, number in sizes:
+        episodes = kt.streams.episodes(features, y, ways, shots, queries, 10, batches=number // 10, seed=seed)
+        model = few_shot(arm, identity, ways, rate)
+        reports.append(kt.report.FewShotReport.measure(model, episodes, **protocol))
     return reports
 
 
@@ -163,40 +210,69 @@ def main(config):
     if config.steps > 100 and config.steps % 100:
         raise ValueError(f"Expected `steps` in hundreds; received {config.steps}.")
     training, validation, test = load(config)
-    arms = (*config.method, "simple_shot") if config.baselines else config.method
+    sizes = [(ways, shots, 15, config.test_episodes) for ways, shots in TESTS[config.data]]
+    sizes += [(5, shots, 10, max(20, config.test_episodes // 5)) for shots in SHOTS]
     record = {
         "config": {k: v for k, v in dataclasses.asdict(config).items() if k not in ("runs", "saved_models", "results")}
     }
-    histories, tests, models = {}, {}, {}
-    for arm in (*arms, "pixels"):
-        for seed in config.seeds if arm != "pixels" else config.seeds[:1]:
-            start = time.perf_counter()
-            if arm == "pixels":
-                flat = [keras.Input((28, 28, 1)), layers.Rescaling(1 / 255), layers.Flatten()]
-                model, history = kt.models.MatchingNetwork(keras.Sequential(flat), temperature=0.01), {}
-            else:
-                model, history = train(config, arm, seed, training)
-            seconds = time.perf_counter() - start
-            reports = [r.to_dict() for r in measure(config, arm, seed, model, test)]
-            tests.setdefault(arm, []).append({"seed": seed, "seconds": seconds, "reports": reports})
-            models.setdefault(arm, model)
-            if history:
-                histories.setdefault(arm, []).append(history)
+    record["config"]["backbone"] = config.backbone.partition(":")[0]  # not the folder of one machine
+    histories, tests, by_shots, kept = {}, {}, {}, None
 
-    model = models[config.method[0]]
+    def test_arm(arm, seed, encoder, seconds, rate=None):
+        count = len(TESTS[config.data])
+        asked = sizes if seed == config.seeds[0] else sizes[:count]
+        reports = [r.to_dict() for r in measure(config, arm, seed, encoder, test, asked, rate)]
+        tests.setdefault(arm, []).append({"seed": seed, "seconds": seconds, "reports": reports[:count]})
+        by_shots.setdefault(arm, [report["accuracy"] for report in reports[count:]])
+        if rate:
+            tests[arm][-1]["rate"] = rate
+        print(f"{arm}, seed {seed}: " + ", ".join(f"{100 * r['accuracy']:.2f} %" for r in reports[:count]), flush=True)
+
+    for seed in config.seeds:
+        for arm in config.method:
+            start = time.perf_counter()
+            encoder, history = train(config, arm, seed, training)
+            test_arm(arm, seed, encoder, time.perf_counter() - start)
+            histories.setdefault(arm, []).append(history)
+            kept = kept or encoder
+        if not config.baselines or (config.data == "pacs" and seed != config.seeds[0]):
+            continue  # on the features of a backbone, the baselines train nothing
+        start = time.perf_counter()
+        if config.data == "pacs":
+            encoder = keras.Sequential([keras.Input((1024,)), layers.Identity()])
+        else:
+            encoder, history = train_classifier(config, seed, training)
+            histories.setdefault("classifier", []).append(history)
+        seconds = time.perf_counter() - start
+        simple = kt.models.simple_shot(encoder, encoder.predict(training[0], batch_size=512, verbose=0)).encoder
+        chosen_on = [(5, 5, 15, 200)]
+        scores = {r: measure(config, "linear_head", seed, simple, validation, chosen_on, r)[0].mean for r in RATES}
+        test_arm("simple_shot", seed, simple, seconds)
+        test_arm("nearest_neighbour", seed, encoder, seconds)
+        test_arm("linear_head", seed, simple, seconds, max(RATES, key=scores.get))
+    if config.data != "pacs":
+        flat = [keras.Input((28, 28, 1)), layers.Rescaling(1 / 255), layers.Flatten()]
+        test_arm("pixels", config.seeds[0], keras.Sequential(flat), 0.0)
+        images = test
+    else:
+        kept, images = keras.Sequential([backbone(config), kept]), kt.datasets.pacs(PACS[-1], 128)
+        validation = kt.datasets.pacs(PACS[1], 128)
+
+    model = few_shot(config.method[0], kept)
     if config.method[0] == "prototypical":
         known = kt.streams.episodes(*validation, ways=5, shots=5, queries=10, batches=100, seed=0)
         record["unknown_distance"] = model.calibrate(known, known=0.95)
-    version = kt.serving.export_episodes(model, config.saved_models / "learn_episodes", test[0][:8])
-    unseen = [next(iter(kt.streams.episodes(*test, *size, 3, batches=1, seed=0))) for size in ((3, 2), (7, 1), (10, 4))]
+    version = kt.serving.export_episodes(model, config.saved_models / "learn_episodes", images[0][:8])
+    unseen = [next(iter(kt.streams.episodes(*images, *size, 3, batches=1, seed=0))) for size in UNSEEN[config.data]]
     unseen = [tuple(part[0].numpy() for part in (*x["support"], x["query"])) for x, _ in unseen]
-    verified = kt.serving.verify_episodes(version, model, unseen)
-    record |= {"tests": tests, "export": verified._asdict(), "histories": histories}
+    verified = kt.serving.verify_episodes(version, model, unseen, tolerance=1e-4 if config.data == "pacs" else 1e-5)
+    record |= {"tests": tests, "shots": SHOTS, "by_shots": by_shots}
+    record |= {"export": verified._asdict(), "histories": histories}
 
     case = f"{config.data}_{config.shots}"
     folder = config.runs / f"{case}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
     folder.mkdir(parents=True)
-    draw(folder, model, test, tests, histories)
+    draw(folder, model, images, record, TESTS[config.data])
     text = (json.dumps(record, indent=1) + "\n").encode()
     copy = [] if config.results is None else [config.results / "learn_episodes" / f"{case}.json"]
     for path in (folder / "report.json", *copy):
@@ -206,22 +282,23 @@ def main(config):
     return record
 
 
-def draw(folder, model, test, tests, histories):
+def draw(folder, model, images, record, sizes):
     """Draws an episode with its answers, the embedding of a test episode, accuracies, and learning curves."""
-    x, y = next(iter(kt.streams.episodes(*test, ways=5, shots=1, queries=6, batches=1, seed=1)))
+    x, y = next(iter(kt.streams.episodes(*images, ways=5, shots=1, queries=6, batches=1, seed=1)))
     answers = np.argmax(model.predict_on_batch(x)["prediction"], -1)[0]
     (support, labels), query = x["support"], x["query"][0].numpy()
-    wide, y_wide = next(iter(kt.streams.episodes(*test, ways=8, shots=1, queries=15, batches=1, seed=1)))
+    wide, y_wide = next(iter(kt.streams.episodes(*images, ways=7, shots=1, queries=15, batches=1, seed=1)))
     features = model.encoder.predict(wide["query"][0].numpy(), verbose=0)
     accuracies = {
-        arm: {size: [run["reports"][i]["accuracy"] for run in runs] for i, size in enumerate(TESTS)}
-        for arm, runs in tests.items()
+        arm: {size: [run["reports"][i]["accuracy"] for run in runs] for i, size in enumerate(sizes)}
+        for arm, runs in record["tests"].items()
     }
     for name, figure in {
         "episode": pictures.episode(support[0].numpy(), labels[0].numpy(), query, y[0].numpy(), answers),
         "embedding": pictures.classes(features, y_wide[0].numpy()),
         "accuracy": pictures.few_shot(accuracies),
-        "curves": pictures.curves(histories),
+        "shots": pictures.by_shots(record["shots"], record["by_shots"]),
+        "curves": pictures.curves(record["histories"]),
     }.items():
         figure.savefig(folder / f"{name}.png", dpi=110)
 

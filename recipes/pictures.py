@@ -177,6 +177,21 @@ def few_shot(accuracies):
     return figure
 
 
+def by_shots(shots, accuracies):
+    """Accuracy against the number of examples; `{arm: accuracies (shots,)}`."""
+    figure = Figure(figsize=(5.4, 3.8), layout="constrained")
+    panel = figure.subplots()
+    for arm, values in accuracies.items():
+        panel.plot(shots, 100 * np.array(values), "o-", label=arm)
+    panel.set_xscale("log")
+    panel.set_xticks(shots, shots)
+    panel.minorticks_off()
+    panel.set(xlabel="examples of each class", ylabel="5-way accuracy on new classes (%)")
+    panel.grid(alpha=0.3)
+    panel.legend(fontsize=8)
+    return figure
+
+
 def fits(x, supports, curves):
     """Regression from a few points: a row for each method, a column for each task, a line for each number of steps.
 

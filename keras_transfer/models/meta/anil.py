@@ -70,7 +70,7 @@ class ANIL(TransferModel):
 
         def answer(task):
             support, labels, query = task
-            return tasks.run_query(self._adapt(tasks, support, labels, steps), query, support)
+            return tasks.run_query(self._adapt(tasks, support, labels, steps, training), query, support)
 
         return {"prediction": for_each_task(answer, episode, self.head)}
 
@@ -94,8 +94,8 @@ class ANIL(TransferModel):
         weights = self._adapt(tasks, features, ops.convert_to_tensor(y), steps)
         return keras.Sequential([self.encoder, adapted_copy(self.head, weights, tasks.served_state(weights, features))])
 
-    def _adapt(self, tasks, support, labels, steps):
+    def _adapt(self, tasks, support, labels, steps, training=False):
         def loss(weights):
             return self.task_loss(labels, tasks.run_support(weights, support))
 
-        return descend(loss, tasks.weights, [self.rate] * len(tasks.weights), steps, self.first_order)
+        return descend(loss, tasks.weights, [self.rate] * len(tasks.weights), steps, self.first_order, training)

@@ -93,7 +93,7 @@ class MAML(TransferModel):
 
         def answer(task):
             support, labels, query = task
-            return tasks.run_query(self._adapt(tasks, support, labels, steps), query, support)
+            return tasks.run_query(self._adapt(tasks, support, labels, steps, training), query, support)
 
         return {"prediction": for_each_task(answer, (*x["support"], x["query"]), self.network)}
 
@@ -117,8 +117,10 @@ class MAML(TransferModel):
         weights = self._adapt(tasks, x, y, steps)
         return adapted_copy(self.network, weights, tasks.served_state(weights, x))
 
-    def _adapt(self, tasks, support, labels, steps):
+    def _adapt(self, tasks, support, labels, steps, training=False):
         def loss(weights):
             return self.task_loss(labels, tasks.run_support(weights, support))
 
-        return descend(loss, tasks.weights, ops.unstack(ops.cast(self.rates.value, "float32")), steps, self.first_order)
+        return descend(
+            loss, tasks.weights, ops.unstack(ops.cast(self.rates.value, "float32")), steps, self.first_order, training
+        )
