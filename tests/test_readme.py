@@ -60,21 +60,36 @@ def few_shot_rows(path):
         yield f"| {' | '.join((path.stem, arm, *cells, str(len(runs))))} |"
 
 
+def sinusoid_rows(path):
+    """Mean squared errors after some numbers of steps, mean ± standard deviation over seeds, and the longest training."""
+    record = json.loads(path.read_text())
+    for arm, curves in record["mean_squared_error"].items():
+        errors = [[curve[steps] for curve in curves] for steps in (0, 1, 2, 5, 10)]
+        cells = [f"{statistics.mean(values):.3f} ± {statistics.stdev(values):.3f}" for values in errors]
+        seconds = f"{max(record['seconds'][arm]):.0f}"
+        yield f"| {' | '.join((path.stem, arm, *cells, seconds))} |"
+
+
 RESULTS = sorted(p for p in (ROOT / "results/adapt_digits").glob("*.json") if p.stem != "selection")
 FINETUNING = sorted(p for p in (ROOT / "results/finetune_photos").glob("*.json") if p.stem != "selection")
 
-FEW_SHOT = sorted((ROOT / "results/learn_episodes").glob("*.json"))
+FEW_SHOT = sorted((ROOT / "results").glob("learn_episodes/*.json"))
+ADAPTED = sorted((ROOT / "results").glob("learn_to_adapt/*.json"))
+SINUSOID = sorted((ROOT / "results").glob("maml_sinusoid/*.json"))
 ROWS = {
     **dict.fromkeys(RESULTS, rows),
     **dict.fromkeys(FINETUNING, finetuning_rows),
-    **dict.fromkeys(FEW_SHOT, few_shot_rows),
+    **dict.fromkeys(FEW_SHOT + ADAPTED, few_shot_rows),
+    **dict.fromkeys(SINUSOID, sinusoid_rows),
 }
 
 
 def test_results_are_there():
     assert {p.stem for p in RESULTS} >= {"printed_handwritten", "digits_photos"}
     assert {p.stem for p in FINETUNING} >= {"art_painting_hub_10", "art_painting_hub_2", "glyphs_small_cnn_10"}
-    assert {p.stem for p in FEW_SHOT} >= {"glyphs_1"}
+    assert {p.stem for p in FEW_SHOT} >= {"glyphs_1", "omniglot_1", "pacs_5"}
+    assert {p.stem for p in ADAPTED} >= {"omniglot_maml", "omniglot_fomaml", "omniglot_reptile"}
+    assert {p.stem for p in SINUSOID} == {"10"}
 
 
 @pytest.mark.parametrize("path", ROWS, ids=lambda p: p.stem)

@@ -13,7 +13,7 @@ from keras_transfer.datasets.glyphs import (
 )
 from keras_transfer.datasets.image_folder import image_folder
 from keras_transfer.datasets.mnist import mnist, mnist_m_like
-from keras_transfer.datasets.omniglot import omniglot
+from keras_transfer.datasets.omniglot import omniglot, omniglot_runs
 from keras_transfer.datasets.pacs import PACS_CLASSES, PACS_DOMAINS, pacs
 from keras_transfer.datasets.sinusoids import sinusoids
 from keras_transfer.datasets.usps import usps
@@ -33,6 +33,7 @@ __all__ = [
     "mnist",
     "mnist_m_like",
     "omniglot",
+    "omniglot_runs",
     "pacs",
     "printed_digits",
     "script_letters",

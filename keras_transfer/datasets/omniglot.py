@@ -14,6 +14,7 @@ _MD5 = {
     "images_evaluation.zip": "6b91aef0f799c5bb55b94e3f2daec811",
 }
 _DRAWERS, _SIDE = 20, 105
+_RUNS, _WAYS = 20, 20  # of Lake's one-shot classification
 _LAST_BACKGROUND = 964  # the characters of the background set are numbered from 1, those of the evaluation set go on
 _VALIDATION = [range(27, 68), range(132, 178), range(251, 273), range(466, 488), range(729, 770)]
 _CHARACTERS = {
@@ -63,6 +64,76 @@ def omniglot(split="train", image_size=28):
     return np.concatenate(images), np.repeat(np.arange(len(wanted), dtype=np.int32), _DRAWERS)
 
 
+def omniglot_runs(image_size=28):
+    """Loads the one-shot runs of Lake et al.: 20 ways within one alphabet, 1 example and 1 query of each class.
+
+    The harder protocol of Omniglot's authors: classes of one alphabet resemble one another, and the examples are of one
+    drawer, the queries of another. Train on `omniglot("background")`; no character here is in it.
+
+    Reads `all_runs.zip` of the original release from `$KERAS_TRANSFER_DATA/omniglot`, or downloads it once. The release
+    states no checksum: whether all images and answers are there is checked instead.
+
+    Args:
+        image_size: side of the images in pixels, bilinearly reduced from 105; None leaves them as they are.
+
+    Returns:
+        Tuple `(x, y)` of 20 episodes as `kt.streams.episodes` draws them: x is `{"support": (images, labels), "query":
+        images}` with uint8 images (20, 20, image_size, image_size, 1), ink 255 on 0, and int32 labels (20, 20); y
+        (20, 20) are the answers.
+
+    Raises:
+        ValueError: If the file is corrupt or incomplete.
+        ImportError: If Pillow is missing.
+
+    Example:
+
+    ```python
+    x, y = kt.datasets.omniglot_runs()
+    report = kt.report.FewShotReport.measure(model, [(x, y)], data="omniglot", split="Lake's one-shot runs")
+    ```
+
+    Reference: B. M. Lake, R. Salakhutdinov, J. B. Tenenbaum, "The Omniglot Challenge: A 3-Year Progress Report", 2019,
+    arXiv:1902.03477.
+    """
+    path = fetch("all_runs.zip", "omniglot", _URL + "one-shot-classification/all_runs.zip", None)
+    supports, queries, answers = [], [], []
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = {_in_run(name): name for name in archive.namelist() if "__MACOSX" not in name}
+            for run in range(1, _RUNS + 1):
+                lines = archive.read(names[f"run{run:02d}/class_labels.txt"]).decode().splitlines()
+                pairs = [[_in_run(name) for name in line.split()] for line in lines if line.strip()]
+                examples = sorted({example for _, example in pairs})  # a pair is a query and its example
+                if not len(pairs) == len(examples) == _WAYS:
+                    raise ValueError(f"{len(pairs)} queries of {len(examples)} classes in run {run}")
+                supports.append([_ink(archive, names[example]) for example in examples])
+                queries.append([_ink(archive, names[query]) for query, _ in pairs])
+                answers.append([examples.index(example) for _, example in pairs])
+    except (zipfile.BadZipFile, OSError, KeyError, ValueError) as error:
+        raise ValueError(f"Expected {path} to hold the {_RUNS} runs of Omniglot; received: {error}.") from error
+
+    def reduced(runs):
+        ink = 255 * np.array(runs, np.uint8).reshape(-1, _SIDE, _SIDE, 1)
+        return (images := resize(ink, image_size)).reshape(_RUNS, _WAYS, *images.shape[1:])
+
+    labels = np.tile(np.arange(_WAYS, dtype=np.int32), (_RUNS, 1))
+    return {"support": (reduced(supports), labels), "query": reduced(queries)}, np.array(answers, np.int32)
+
+
+def _in_run(name):
+    """A path from the folder of its run on, such as `run01/test/item01.png`."""
+    return name[max(name.rfind("run"), 0) :]
+
+
+def _ink(archive, name):
+    """Where the ink of an image is, bool (105, 105)."""
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise ImportError("Reading Omniglot's zip files needs Pillow: pip install 'keras_transfer[recipes]'") from error
+    return ~np.asarray(Image.open(io.BytesIO(archive.read(name))).convert("1"))
+
+
 def _read(name, first, count):
     """Where the ink is: bool (count, 20, 105, 105)."""
     folder = data_folder("omniglot")
@@ -85,10 +156,6 @@ def _read(name, first, count):
 
 def _read_zip(path, first, count):
     """The ink of `<set>/<alphabet>/<character>/<number>_<drawer>.png`, 1 where the paper is, and what is there."""
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise ImportError("Reading Omniglot's zip files needs Pillow: pip install 'keras_transfer[recipes]'") from error
     ink = np.zeros((count, _DRAWERS, _SIDE, _SIDE), bool)
     found = np.zeros((count, _DRAWERS), bool)
     try:
@@ -98,7 +165,7 @@ def _read_zip(path, first, count):
                     continue
                 number, drawer = (int(part) for part in name.rpartition("/")[2].removesuffix(".png").split("_"))
                 place = number - first, drawer - 1
-                ink[place] = ~np.asarray(Image.open(io.BytesIO(archive.read(name))).convert("1"))
+                ink[place] = _ink(archive, name)
                 found[place] = True
     except (zipfile.BadZipFile, OSError, ValueError, IndexError) as error:
         raise ValueError(f"Expected {path} to be a complete archive of Omniglot; received: {error}.") from error

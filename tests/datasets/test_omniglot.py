@@ -92,3 +92,53 @@ def test_zip_and_arrays_of_the_release_agree(data_folder):
     with np.load(folder / "images_background.npz") as file:
         np.testing.assert_array_equal(ink[found], ~file["images"][found])
     assert found.all(1).sum() == found.any(1).sum() == 136
+
+
+def write_runs(path, runs=20, classes=20):
+    """An archive in the layout of the release; query k of a run is drawn as the example that it belongs to."""
+    from PIL import Image
+
+    def drawing(size):
+        paper = np.ones((105, 105), bool)
+        paper[: 5 * (size + 1), :10] = False
+        file = io.BytesIO()
+        Image.fromarray(paper).save(file, "png")
+        return file.getvalue()
+
+    with zipfile.ZipFile(path, "w") as archive:
+        for run in range(1, runs + 1):
+            lines = []
+            for k in reversed(range(classes)):
+                query, example = f"run{run:02d}/test/item{k + 1:02d}.png", f"run{run:02d}/training/class{k + 1:02d}.png"
+                answer = (k + run) % classes
+                lines.append(f"{query} run{run:02d}/training/class{answer + 1:02d}.png")
+                archive.writestr(f"all_runs/{query}", drawing(answer))
+                archive.writestr(f"all_runs/{example}", drawing(k))
+            archive.writestr(f"all_runs/run{run:02d}/class_labels.txt", "\n".join(lines) + "\n")
+
+
+def test_one_shot_runs_of_lake(tmp_path, monkeypatch):
+    (tmp_path / "omniglot").mkdir()
+    monkeypatch.setenv("KERAS_TRANSFER_DATA", str(tmp_path))
+    write_runs(tmp_path / "omniglot/all_runs.zip")
+    x, y = kt.datasets.omniglot_runs(image_size=None)
+    support, labels = x["support"]
+    assert support.shape == x["query"].shape == (20, 20, 105, 105, 1) and support.dtype == "uint8"
+    assert labels.dtype == y.dtype == "int32"
+    sizes = support.astype(int).sum((2, 3, 4)) // (255 * 50)
+    np.testing.assert_array_equal(sizes, np.tile(np.arange(1, 21), (20, 1)))
+    for run in range(20):  # each query is the image of the class that is its answer
+        np.testing.assert_array_equal(x["query"][run], support[run][y[run]])
+        assert sorted(y[run]) == list(range(20))
+    assert kt.datasets.omniglot_runs()[0]["query"].shape == (20, 20, 28, 28, 1)
+
+
+def test_bad_runs(tmp_path, monkeypatch):
+    (tmp_path / "omniglot").mkdir()
+    monkeypatch.setenv("KERAS_TRANSFER_DATA", str(tmp_path))
+    write_runs(tmp_path / "omniglot/all_runs.zip", runs=3)
+    with pytest.raises(ValueError, match="all_runs.zip to hold the 20 runs of Omniglot; received: .*run04"):
+        kt.datasets.omniglot_runs()
+    write_runs(tmp_path / "omniglot/all_runs.zip", classes=7)
+    with pytest.raises(ValueError, match="received: 7 queries of 7 classes in run 1"):
+        kt.datasets.omniglot_runs()
