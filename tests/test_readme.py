@@ -61,7 +61,7 @@ def few_shot_rows(path):
 
 
 def sinusoid_rows(path):
-    """Mean squared errors after some numbers of steps, mean ± standard deviation over seeds, and the longest training."""
+    """Errors after some numbers of steps, mean ± standard deviation over seeds, and the longest training."""
     record = json.loads(path.read_text())
     for arm, curves in record["mean_squared_error"].items():
         errors = [[curve[steps] for curve in curves] for steps in (0, 1, 2, 5, 10)]

@@ -173,6 +173,27 @@ def test_episodes_of_any_size(load_and_run, record, tmp_path):
     assert max(differences.values()) <= 1e-5
 
 
+def test_adaptation_of_any_size(load_and_run, record, tmp_path):
+    """`adapt_and_classify` of MAML: gradient steps in the graph, for shots and queries of any number."""
+    network = [layers.Input((8, 8, 1)), layers.Rescaling(1 / 255), layers.Conv2D(4, 3), layers.BatchNormalization()]
+    model = kt.models.MAML(keras.Sequential([*network, layers.Flatten(), layers.Dense(3)]), steps=2, rate=0.1)
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    images = rng.integers(0, 256, (40, 8, 8, 1)).astype("uint8")
+    version = kt.serving.export_episodes(model, tmp_path / "model", images[:6])
+    differences = {}
+    for shots, queries in ((1, 2), (4, 1), (2, 9)):
+        labels = rng.permutation(np.repeat(np.arange(3, dtype="int32"), shots))
+        support, query = images[: 3 * shots], images[-queries:]
+        request = {"support": support, "labels": labels, "query": query}
+        request = {name: tf.make_tensor_proto(value) for name, value in request.items()}
+        got = replies(load_and_run, version, {"adapt_and_classify": request}, tmp_path)["adapt_and_classify"]
+        logits = model.adapt(support, labels).predict(query, verbose=0)
+        differences[f"{shots}-shot {queries} queries"] = largest_difference(got["logits"], logits)
+        np.testing.assert_array_equal(got["class_id"], logits.argmax(-1))
+    record("adaptation_serving", {"largest_difference_cpp": differences})
+    assert max(differences.values()) <= 1e-5
+
+
 def test_strings_and_another_batch_size(load_and_run, tmp_path):
     """A one-logit text model, whose vocabulary is a lookup table, on a batch that is not the warm-up request's."""
     vectorize = layers.TextVectorization(vocabulary=["good", "bad"], output_sequence_length=3)
