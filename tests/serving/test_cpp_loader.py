@@ -188,7 +188,7 @@ def test_adaptation_of_any_size(load_and_run, record, tmp_path):
         request = {name: tf.make_tensor_proto(value) for name, value in request.items()}
         got = replies(load_and_run, version, {"adapt_and_classify": request}, tmp_path)["adapt_and_classify"]
         logits = model.adapt(support, labels).predict(query, verbose=0)
-        differences[f"{shots}-shot {queries} queries"] = largest_difference(got["logits"], logits)
+        differences[f"{shots}-shot {queries} queries"] = float(largest_difference(got["logits"], logits))
         np.testing.assert_array_equal(got["class_id"], logits.argmax(-1))
     record("adaptation_serving", {"largest_difference_cpp": differences})
     assert max(differences.values()) <= 1e-5
@@ -204,7 +204,7 @@ def test_strings_and_another_batch_size(load_and_run, tmp_path):
     request = {"serving_default": {"text": tf.make_tensor_proto(words)}}
     got = replies(load_and_run, version, request, tmp_path)["serving_default"]
     logits = model.predict(words, verbose=0)
-    difference = largest_difference(got["logits"], logits)
+    difference = float(largest_difference(got["logits"], logits))
     print(f"C++ against Python, largest difference: {difference}")
     assert difference <= 1e-5
     np.testing.assert_allclose(got["probabilities"][:, 1:], 1 / (1 + np.exp(-logits)), atol=1e-5)
