@@ -98,8 +98,9 @@ class Reptile(TransferModel):
         return adapted_copy(self.network, weights, tasks.served_state(weights, x))
 
     def _adapt(self, tasks, support, labels, steps, beta=0.999, epsilon=1e-8):
-        size = ops.minimum(self.batch_size, ops.shape(support)[0])
-        number = ops.shape(support)[0] // size
+        rows = ops.shape(support)[0]  # an int, or a tensor where it is not known
+        size = min(self.batch_size, rows) if isinstance(rows, int) else ops.minimum(self.batch_size, rows)
+        number = rows // size
 
         def batches(rows):  # (number, size, ...)
             return ops.swapaxes(ops.reshape(rows[: number * size], (size, number, *rows.shape[1:])), 0, 1)
