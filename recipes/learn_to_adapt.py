@@ -56,6 +56,8 @@ class Config:
     """Whose statistics normalise the queries of MAML and Reptile; "batch" is transductive."""
     validation: bool = False
     """Whether Omniglot's 172 validation characters train too, after all choices were made."""
+    mirrored: bool = False
+    """Whether mirrored characters are further training classes, as turned ones are; the test has none."""
     test_episodes: int = 1000
     """Test episodes, of 15 queries for each class."""
     runs: pathlib.Path = pathlib.Path("runs/learn_to_adapt")
@@ -101,11 +103,13 @@ def build(config):
 def train(config, seed, data):
     """Trains one model; returns it and the history."""
     keras.utils.set_random_seed(seed)
-    model = build(config)
+    model, (x, y) = build(config), data
+    if config.mirrored:
+        x, y = np.concatenate([x, x[:, :, ::-1]]), np.concatenate([y, y + 1 + y.max()])
     batches = min(500, config.steps)
     shots, queries = (10, 1) if config.method == "reptile" else (config.shots, config.queries)
     stream = kt.streams.episodes(
-        *data, config.ways, shots, queries, config.tasks, batches=batches, rotations=True, seed=seed
+        x, y, config.ways, shots, queries, config.tasks, batches=batches, rotations=True, seed=seed
     )
     return model, model.fit(stream, epochs=config.steps // batches, shuffle=False, verbose=2).history
 
@@ -118,7 +122,7 @@ def measure(config, seed, model, data):
     if config.data == "omniglot":
         characters = "trained on too" if config.validation else "not trained on"
         protocol |= {"split": "Vinyals et al.", "validation_characters": characters}
-    protocol |= {"steps": config.steps, "tasks": config.tasks}
+    protocol |= {"train_mirrored": config.mirrored, "steps": config.steps, "tasks": config.tasks}
     episodes = kt.streams.episodes(
         *data, config.ways, config.shots, 15, 10, batches=config.test_episodes // 10, rotations=True, seed=seed
     )
