@@ -33,8 +33,7 @@ def one(x, episode):
     return keras.tree.map_structure(lambda rows: rows[episode : episode + 1], x)
 
 
-@pytest.mark.parametrize("network", [dense, convolutions])
-@pytest.mark.parametrize("unrolled", [32, 1])
+@pytest.mark.parametrize("network, unrolled", [(dense, 32), (convolutions, 32), (convolutions, 1)])
 def test_tasks_are_solved_alone_and_together(network, unrolled, monkeypatch):
     monkeypatch.setattr(inner_loop, "_UNROLLED", unrolled)
     model = compiled(kt.models.MAML(network(), steps=2, rate=0.1))
