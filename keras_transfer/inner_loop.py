@@ -45,11 +45,13 @@ class TaskNetwork:
 
     def run_query(self, weights, query, support):
         """Returns the network's output for the queries."""
-        return self._run(weights, self.served_state(weights, support), query, self.batch_norm == "batch")[0]
+        if self.batch_norm == "batch":
+            return self._run(weights, self.state, query, True)[0]
+        return self._run(weights, self.served_state(weights, support), query, False)[0]
 
     def served_state(self, weights, support):
-        """Returns the values of the non-trainable variables with which queries are answered."""
-        if self.batch_norm != "support" or not any(self._moving_rates):
+        """Returns the values of the non-trainable variables with which one query alone is answered."""
+        if self.batch_norm == "frozen" or not any(self._moving_rates):
             return self.state
         # From zero, moving averages become the support's statistics times the rate at which they move.
         blank = [ops.zeros_like(v) if rate else v for v, rate in zip(self.state, self._moving_rates)]

@@ -138,6 +138,35 @@ def test_adapt_gives_an_ordinary_model(method, network, tmp_path):
         np.testing.assert_array_equal(ops.convert_to_numpy(old), ops.convert_to_numpy(new))
 
 
+def test_a_model_of_a_transductive_method_holds_the_statistics_of_the_support():
+    (x, _), _ = episode_batch()
+    adapted = [
+        compiled(kt.models.MAML(dense(), rate=0.1, batch_norm=batch_norm)).adapt(x["support"][0][0], x["support"][1][0])
+        for batch_norm in ("support", "batch")
+    ]
+    for a, b in zip(*(model.get_weights() for model in adapted)):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", [kt.models.MAML, kt.models.Reptile])
+def test_inputs_with_structure(method):
+    """A network of two inputs answers as one of both together."""
+    left, right = keras.Input((3,), name="left"), keras.Input((5,), name="right")
+    inner = dense()
+    network = keras.Model({"left": left, "right": right}, inner(layers.Concatenate()([left, right])))
+
+    def parts(array):
+        return {"left": array[..., :3], "right": array[..., 3:]}
+
+    (x, _), _ = episode_batch()
+    split = {"support": (parts(x["support"][0]), x["support"][1]), "query": parts(x["query"])}
+    expected = predict(compiled(method(inner, rate=0.1)), x)
+    model = compiled(method(network, rate=0.1))
+    np.testing.assert_allclose(predict(model, split), expected, atol=1e-4)
+    task = keras.tree.map_structure(lambda array: array[1], split)
+    np.testing.assert_allclose(model.adapt(*task["support"])(task["query"]), expected[1], atol=1e-4)
+
+
 def test_bad_input():
     noisy = keras.Sequential([keras.Input((8,)), layers.Dropout(0.5), layers.Dense(3)])
     frozen = dense()

@@ -115,6 +115,18 @@ def test_costs_of_fine_tuning_are_as_measured():
         assert line in text
 
 
+def test_speed_of_maml_is_as_measured():
+    measured = json.loads((ROOT / "results/maml.json").read_text())
+    text = " ".join(README.split())
+    for network in ("pooled", "strided"):
+        parts = []
+        for order in ("second", "first"):
+            found = measured[f"{network}, {order} order"]
+            parts.append(f"{found['tasks_per_second']['MAML']:.0f} tasks a second in {order} order")
+            parts.append(f"{found['ratio']:.2f} times the fastest step by hand")
+        assert ", ".join(parts) in text
+
+
 def test_setup_commands_use_extras_that_exist():
     setup = (ROOT / "setup.cfg").read_text()
     commands = [line for block in blocks("bash") for line in block.splitlines() if "pip install" in line]

@@ -110,10 +110,12 @@ class MAML(TransferModel):
             steps: int, steps of gradient descent; by default as many as in `evaluate`.
 
         Returns:
-            A copy of the network with the weights of this task, an ordinary `keras.Model`.
+            A copy of the network with the weights of this task, an ordinary `keras.Model`. It answers each query by
+            itself: BatchNormalization holds the support's statistics, unless they are frozen.
         """
         steps = (self.steps if self.test_steps is None else self.test_steps) if steps is None else steps
-        x, y, tasks = ops.convert_to_tensor(x), ops.convert_to_tensor(y), TaskNetwork(self.network, self.batch_norm)
+        x, y = keras.tree.map_structure(ops.convert_to_tensor, (x, y))
+        tasks = TaskNetwork(self.network, self.batch_norm)
         weights = self._adapt(tasks, x, y, steps)
         return adapted_copy(self.network, weights, tasks.served_state(weights, x))
 

@@ -90,27 +90,29 @@ class Reptile(TransferModel):
             steps: int, steps of Adam; by default as many as in `evaluate`.
 
         Returns:
-            A copy of the network with the weights of this task, an ordinary `keras.Model`.
+            A copy of the network with the weights of this task, an ordinary `keras.Model`. It answers each query by
+            itself: BatchNormalization holds the support's statistics, unless they are frozen.
         """
         steps = (self.steps if self.test_steps is None else self.test_steps) if steps is None else steps
-        x, y, tasks = ops.convert_to_tensor(x), ops.convert_to_tensor(y), TaskNetwork(self.network, self.batch_norm)
+        x, y = keras.tree.map_structure(ops.convert_to_tensor, (x, y))
+        tasks = TaskNetwork(self.network, self.batch_norm)
         weights = self._adapt(tasks, x, y, steps)
         return adapted_copy(self.network, weights, tasks.served_state(weights, x))
 
     def _adapt(self, tasks, support, labels, steps, beta=0.999, epsilon=1e-8):
-        rows = ops.shape(support)[0]  # an int, or a tensor where it is not known
+        rows = ops.shape(labels)[0]  # an int, or a tensor where it is not known
         size = min(self.batch_size, rows) if isinstance(rows, int) else ops.minimum(self.batch_size, rows)
         number = rows // size
 
-        def batches(rows):  # (number, size, ...)
-            return ops.swapaxes(ops.reshape(rows[: number * size], (size, number, *rows.shape[1:])), 0, 1)
+        def batches(array):  # (number, size, ...)
+            return ops.swapaxes(ops.reshape(array[: number * size], (size, number, *array.shape[1:])), 0, 1)
 
-        x, y = batches(support), batches(labels)
+        every = keras.tree.map_structure(batches, (support, labels))
 
         def step(k, state):
             weights, moments = state
-            rows, answers = (ops.take(part, k % number, axis=0) for part in (x, y))
-            gradients = gradient(lambda w: self.task_loss(answers, tasks.run_support(w, rows)), weights)
+            x, y = keras.tree.map_structure(lambda array: ops.take(array, k % number, axis=0), every)
+            gradients = gradient(lambda w: self.task_loss(y, tasks.run_support(w, x)), weights)
             moments = [beta * m + (1.0 - beta) * ops.square(g) for m, g in zip(moments, gradients)]
             unbiased = 1.0 - beta ** (ops.cast(k, "float32") + 1.0)
             weights = [
