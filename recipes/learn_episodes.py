@@ -265,7 +265,8 @@ def main(config):
     version = kt.serving.export_episodes(model, config.saved_models / "learn_episodes", images[0][:8])
     unseen = [next(iter(kt.streams.episodes(*images, *size, 3, batches=1, seed=0))) for size in UNSEEN[config.data]]
     unseen = [tuple(part[0].numpy() for part in (*x["support"], x["query"])) for x, _ in unseen]
-    verified = kt.serving.verify_episodes(version, model, unseen, tolerance=1e-4 if config.data == "pacs" else 1e-5)
+    tolerance = 1e-2 if config.data == "pacs" else 1e-5  # distances of a backbone's features are hundreds
+    verified = kt.serving.verify_episodes(version, model, unseen, tolerance)
     record |= {"tests": tests, "shots": SHOTS, "by_shots": by_shots}
     record |= {"export": verified._asdict(), "histories": histories}
 

@@ -84,10 +84,10 @@ def train(config, seed):
 
 
 def errors(network, rate, steps, tasks):
-    """Mean squared errors on tasks after each of the numbers of steps."""
-    return [
-        adapting(network, rate, k).evaluate(*tasks, batch_size=100, verbose=0, return_dict=True)["loss"] for k in steps
-    ]
+    """Mean squared errors on tasks after each of the numbers of steps; None where a task diverged."""
+    models = (adapting(network, rate, k) for k in steps)
+    found = [model.evaluate(*tasks, batch_size=100, verbose=0, return_dict=True)["loss"] for model in models]
+    return [error if np.isfinite(error) else None for error in found]
 
 
 def main(config):
@@ -104,7 +104,9 @@ def main(config):
             curves.setdefault(arm, []).append(errors(network, rate[arm], steps, test))
             seconds.setdefault(arm, []).append(took[arm])
             print(
-                f"{arm}, seed {seed}: {took[arm]:.0f} s; " + " ".join(f"{e:.3f}" for e in curves[arm][-1]), flush=True
+                f"{arm}, seed {seed}: {took[arm]:.0f} s; "
+                + " ".join("inf" if e is None else f"{e:.3f}" for e in curves[arm][-1]),
+                flush=True,
             )
         rates.append(rate["pretrained"])
         kept = kept or (networks, rate)

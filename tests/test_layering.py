@@ -7,9 +7,9 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
 HOUSE = [
-    ["layers", "losses", "schedules", "networks", "inner_loop", "metrics", "backbones", "datasets", "streams"]
+    ["layers", "losses", "schedules", "networks", "metrics", "backbones", "datasets", "streams"]
     + ["optimizers", "finetuning", "gradients"],
-    ["model"],
+    ["model", "inner_loop"],
     ["models"],
     ["callbacks", "serving", "report", "testing"],
 ]

@@ -61,11 +61,13 @@ def few_shot_rows(path):
 
 
 def sinusoid_rows(path):
-    """Errors after some numbers of steps, mean ± standard deviation over seeds, and the longest training."""
+    """Errors after some numbers of steps, the median and the range of seeds, and the longest training."""
     record = json.loads(path.read_text())
     for arm, curves in record["mean_squared_error"].items():
-        errors = [[curve[steps] for curve in curves] for steps in (0, 1, 2, 5, 10)]
-        cells = [f"{statistics.mean(values):.3f} ± {statistics.stdev(values):.3f}" for values in errors]
+        cells = []
+        for steps in (0, 1, 2, 5, 10):
+            errors = sorted(float("inf") if curve[steps] is None else curve[steps] for curve in curves)
+            cells.append(f"{statistics.median(errors):.3f} [{errors[0]:.3f}, {errors[-1]:.3f}]")
         seconds = f"{max(record['seconds'][arm]):.0f}"
         yield f"| {' | '.join((path.stem, arm, *cells, seconds))} |"
 
