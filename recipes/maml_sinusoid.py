@@ -98,16 +98,13 @@ def main(config):
         networks, took = train(config, seed)
         chosen_on = kt.datasets.sinusoids(config.test_tasks, config.shots, 100, seed=10_000 + seed)
         after = {rate: errors(networks["pretrained"], rate, [config.test_steps], chosen_on)[0] for rate in RATES}
-        rate = {"maml": config.inner_rate, "pretrained": min(after, key=lambda r: np.nan_to_num(after[r], nan=np.inf))}
+        best = min((rate for rate in RATES if after[rate] is not None), key=after.get)
+        rate = {"maml": config.inner_rate, "pretrained": best}
         test = kt.datasets.sinusoids(config.test_tasks, config.shots, 100, seed=20_000 + seed)
         for arm, network in networks.items():
             curves.setdefault(arm, []).append(errors(network, rate[arm], steps, test))
             seconds.setdefault(arm, []).append(took[arm])
-            print(
-                f"{arm}, seed {seed}: {took[arm]:.0f} s; "
-                + " ".join("inf" if e is None else f"{e:.3f}" for e in curves[arm][-1]),
-                flush=True,
-            )
+            print(f"{arm}, seed {seed}: {took[arm]:.0f} s; {curves[arm][-1]}", flush=True)
         rates.append(rate["pretrained"])
         kept = kept or (networks, rate)
 
