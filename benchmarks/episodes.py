@@ -77,9 +77,7 @@ def main(rounds, output):
         "load_average": os.getloadavg()[0],
     }
     print(json.dumps(result, indent=2))
-    beside = output.with_suffix(".partial")
-    beside.write_text(json.dumps(result, indent=2) + "\n")
-    os.replace(beside, output)
+    kt.report.write_whole(output, (json.dumps(result, indent=2) + "\n").encode())
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ import sys
 import time
 from pathlib import Path
 
+import keras_transfer as kt
+
 ROOT = Path(__file__).resolve().parents[1]
 MODULES = "keras", "keras_transfer"
 
@@ -45,9 +47,7 @@ def main(rounds, output):
         print(f"  import {module:<15} {value:6.2f} s")
     print("ratio {:.3f}; load average (1 minute) before {:.2f}, after {:.2f}".format(ratio, *result["load_average"]))
     output.parent.mkdir(parents=True, exist_ok=True)
-    beside = output.with_suffix(".partial")
-    beside.write_text(json.dumps(result, indent=2) + "\n")
-    os.replace(beside, output)
+    kt.report.write_whole(output, (json.dumps(result, indent=2) + "\n").encode())
     return result
 
 

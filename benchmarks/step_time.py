@@ -101,9 +101,7 @@ def main(rounds, steps, output):
     print(f"ratio {ratio:7.3f}, median of the paired ratios (quartiles {low:.3f} to {high:.3f})")
     print(f"load average {load[0]:.2f} before, {load[1]:.2f} after")
     result = {"ratio": ratio, "ratios": ratios.tolist(), "milliseconds": milliseconds, "load_average": load}
-    beside = output.with_suffix(".partial")
-    beside.write_text(json.dumps({**result, "steps": steps}, indent=2) + "\n")
-    os.replace(beside, output)
+    kt.report.write_whole(output, (json.dumps({**result, "steps": steps}, indent=2) + "\n").encode())
 
 
 if __name__ == "__main__":
