@@ -7,6 +7,7 @@ from keras_transfer.networks import check_network
 
 _BATCH_NORM = ("support", "batch", "frozen")
 _UNROLLED = 32  # tasks; a graph loop beyond
+_UNROLLED_STEPS = 5  # as many, of an inner loop that need not be differentiated
 _CONVOLUTIONS = (
     layers.Conv1D,
     layers.Conv2D,
@@ -84,11 +85,16 @@ def descend(loss, weights, rates, steps, first_order=False, differentiable=True)
             gradients = [ops.stop_gradient(g) for g in gradients]
         return [w - rate * g for w, rate, g in zip(weights, rates, gradients)]
 
-    if not differentiable and steps > 5:
+    if not differentiable and steps > _UNROLLED_STEPS:
         return ops.fori_loop(0, steps, step, weights)
     for number in range(steps):
         weights = step(number, weights)
     return weights
+
+
+def inner_steps(model, training=False):
+    """Returns the number of inner steps of a method with `steps` and `test_steps`, in training or outside of it."""
+    return model.steps if training or model.test_steps is None else model.test_steps
 
 
 def gradient(function, weights):

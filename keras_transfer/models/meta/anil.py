@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_transfer.inner_loop import TaskNetwork, adapted_copy, check_adaptable, descend, for_each_task
+from keras_transfer.inner_loop import TaskNetwork, adapted_copy, check_adaptable, descend, for_each_task, inner_steps
 from keras_transfer.model import TransferModel
 from keras_transfer.networks import check_features, encode_episode
 
@@ -66,7 +66,7 @@ class ANIL(TransferModel):
         """Returns the prediction `(episodes, queries, outputs)` after adaptation to each support."""
         episode = encode_episode(self.encoder, x, training)
         tasks = TaskNetwork(self.head)
-        steps = self.steps if training or self.test_steps is None else self.test_steps
+        steps = inner_steps(self, training)
 
         def answer(task):
             support, labels, query = task
@@ -89,7 +89,7 @@ class ANIL(TransferModel):
         Returns:
             The encoder, shared, with a copy of the head that has the weights of this task: an ordinary `keras.Model`.
         """
-        steps = (self.steps if self.test_steps is None else self.test_steps) if steps is None else steps
+        steps = inner_steps(self) if steps is None else steps
         features, tasks = check_features(self.encoder(x), self.encoder), TaskNetwork(self.head)
         weights = self._adapt(tasks, features, ops.convert_to_tensor(y), steps)
         return keras.Sequential([self.encoder, adapted_copy(self.head, weights, tasks.served_state(weights, features))])

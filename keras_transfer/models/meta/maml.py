@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_transfer.inner_loop import TaskNetwork, adapted_copy, check_adaptable, descend, for_each_task
+from keras_transfer.inner_loop import TaskNetwork, adapted_copy, check_adaptable, descend, for_each_task, inner_steps
 from keras_transfer.model import TransferModel
 
 
@@ -89,7 +89,7 @@ class MAML(TransferModel):
     def forward(self, x, training=False):
         """Returns the prediction `(episodes, queries, outputs)` after adaptation to each support."""
         tasks = TaskNetwork(self.network, self.batch_norm)
-        steps = self.steps if training or self.test_steps is None else self.test_steps
+        steps = inner_steps(self, training)
 
         def answer(task):
             support, labels, query = task
@@ -113,7 +113,7 @@ class MAML(TransferModel):
             A copy of the network with the weights of this task, an ordinary `keras.Model`. It answers each query by
             itself: BatchNormalization holds the support's statistics, unless they are frozen.
         """
-        steps = (self.steps if self.test_steps is None else self.test_steps) if steps is None else steps
+        steps = inner_steps(self) if steps is None else steps
         x, y = keras.tree.map_structure(ops.convert_to_tensor, (x, y))
         tasks = TaskNetwork(self.network, self.batch_norm)
         weights = self._adapt(tasks, x, y, steps)
