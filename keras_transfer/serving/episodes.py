@@ -133,7 +133,7 @@ def episode_signatures(model, input_name="images", regression=False):
         return answer(model.logits(support, labels, query, classes))
 
     def answer(logits):
-        answers = {"logits": logits, "probabilities": tf.nn.softmax(logits), "class_id": tf.argmax(logits, -1)}
+        answers = _answers(logits)
         if isinstance(model, PrototypicalNetwork):
             distance = -tf.reduce_max(logits, -1)
             unknown = distance > model.unknown_distance
@@ -179,16 +179,17 @@ def _adapting(model, regression):
 
     def adapt_and_classify(inputs):
         labels, classes = _checked(inputs["support"], inputs["labels"])
-        logits = prediction(inputs, labels)
-        message = f"Expected `labels` below {logits.shape[-1]}, the number of the network's outputs."
-        with tf.control_dependencies([tf.debugging.assert_less_equal(classes, logits.shape[-1], message)]):
-            return {
-                "logits": tf.identity(logits),
-                "probabilities": tf.nn.softmax(logits),
-                "class_id": tf.argmax(logits, -1),
-            }
+        ways = model.infer(inputs["query"]).shape[-1]  # known while tracing; nothing runs
+        message = f"Expected `labels` below {ways}, the number of the network's outputs."
+        with tf.control_dependencies([tf.debugging.assert_less_equal(classes, ways, message)]):
+            labels = tf.identity(labels)
+        return _answers(prediction(inputs, labels))
 
     return adapt_and_predict if regression else adapt_and_classify
+
+
+def _answers(logits):
+    return {"logits": logits, "probabilities": tf.nn.softmax(logits), "class_id": tf.argmax(logits, -1)}
 
 
 def _checked(support, labels):
