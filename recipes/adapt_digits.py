@@ -12,7 +12,6 @@ How the settings were chosen: `results/adapt_digits/selection.json`.
 """
 
 import dataclasses
-import datetime
 import functools
 import math
 import pathlib
@@ -24,7 +23,7 @@ import numpy as np
 from keras import layers
 
 import keras_transfer as kt
-from recipes import pictures
+from recipes import pictures, runs
 
 CLASSES = "0123456789"
 
@@ -155,10 +154,10 @@ def main(config):
         method, config.saved_models / "adapt_digits", x, classes=CLASSES, metrics=metrics[config.method[0]]
     )
     verified = kt.serving.verify(version, method, x[:64])
-    settings = {k: v for k, v in dataclasses.asdict(config).items() if k not in ("runs", "saved_models", "results")}
+    settings = runs.settings(config)
     extra = {"config": settings, "export": verified._asdict(), "histories": histories}
     report = kt.report.TransferReport(metrics, list(BASELINES), extra=extra)
-    folder = config.runs / f"{config.pair}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
+    folder = runs.folder(config, config.pair)
     report.save(folder)
     draw(config, folder, data, {report.baseline: models[report.baseline], config.method[0]: method}, histories)
     if config.results:

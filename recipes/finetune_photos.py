@@ -14,7 +14,6 @@ views. Measured numbers: `results/finetune_photos/<case>.json`, shown in the REA
 """
 
 import dataclasses
-import datetime
 import math
 import pathlib
 import tempfile
@@ -26,7 +25,7 @@ import numpy as np
 from keras import layers
 
 import keras_transfer as kt
-from recipes import pictures
+from recipes import pictures, runs
 
 Strategy = Literal[
     "lp_ft",
@@ -322,19 +321,18 @@ def main(config):
                 )
                 verified = kt.serving.verify(version, model, x[rest][:16])
 
-    used = {k: v for k, v in dataclasses.asdict(config).items() if k not in ("runs", "saved_models", "results")}
-    used["backbone"] = config.backbone.partition(":")[0]  # not the folder of one machine
+    used = runs.settings(config)
     extra = {"config": used, "settings": SETTINGS[config.data], "export": verified._asdict(), "histories": histories}
     report = kt.report.TransferReport(metrics, BASELINES, "accuracy", extra)
     case = f"{config.data if config.data == 'glyphs' else config.domain}_{used['backbone']}"
     case += f"_{config.labels_per_class}"
-    folder = config.runs / f"{case}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
+    folder = runs.folder(config, case)
     report.save(folder)
     few, _ = draw_split(config, y, config.splits[0])
     shown = {"labelled": x[few], "views": augment(config, x[few], config.splits[0])[len(few) :]}
     for name, figure in {
         "samples": pictures.samples(shown),
-        "curves": pictures.curves({arm.removesuffix("_interpolated"): runs for arm, runs in histories.items()}),
+        "curves": pictures.curves({arm.removesuffix("_interpolated"): fits for arm, fits in histories.items()}),
         "predictions": pictures.predictions(**answers, classes=classes),
     }.items():
         figure.savefig(folder / f"{name}.png", dpi=110)

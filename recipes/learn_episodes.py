@@ -16,8 +16,7 @@ features. Measured numbers: `results/learn_episodes/<data>_<shots>.json`, shown 
 """
 
 import dataclasses
-import datetime
-import json
+import functools
 import pathlib
 import time
 from typing import Literal
@@ -27,7 +26,7 @@ import numpy as np
 from keras import layers
 
 import keras_transfer as kt
-from recipes import pictures
+from recipes import pictures, runs
 
 TRAINING_SCRIPTS, TEST_SCRIPTS = ("latin", "greek", "cyrillic"), ("armenian", "georgian")
 PACS = ("photo", "cartoon", "art_painting")  # to train, to calibrate, to test
@@ -185,23 +184,44 @@ def few_shot(arm, encoder, ways=None, rate=None):
     return model
 
 
+def protocol(config, normalization, seed):
+    """Returns what a reader has to know of the data to compare a number; see `kt.report.FewShotReport`."""
+    rotations = "none" if config.data == "pacs" else "classes of their own"
+    card = {"data": config.data, "rotations": rotations, "batch_norm": normalization, "seed": seed}
+    if config.data == "omniglot":
+        characters = "trained on too" if config.validation else "not trained on"
+        card |= {"split": "Vinyals et al.", "validation_characters": characters}
+    return card
+
+
+def requests(data, sizes, **options):
+    """Returns an episode `(support, labels, query)` of each size, ways, shots and queries, to verify an export with."""
+    drawn = (next(iter(kt.streams.episodes(*data, *size, batches=1, seed=0, **options))) for size in sizes)
+    return [tuple(part[0].numpy() for part in (*x["support"], x["query"])) for x, _ in drawn]
+
+
+def answered(model, data, **options):
+    """Draws a 5-way 1-shot episode with the model's answers."""
+    x, y = next(iter(kt.streams.episodes(*data, ways=5, shots=1, queries=6, batches=1, seed=1, **options)))
+    answers = np.argmax(model.predict_on_batch(x)["prediction"], -1)[0]
+    support, labels, query = (part[0].numpy() for part in (*x["support"], x["query"]))
+    return pictures.episode(support, labels, query, y[0].numpy(), answers)
+
+
 def measure(config, arm, seed, encoder, data, sizes, rate=None):
     """Measures an arm on classes never seen; the encoder runs once: its features do not depend on the episode."""
     x, y = turned(*data)
     features = kt.streams.cached_features(encoder, x, batch_size=512, verbose=False)
     identity = keras.Sequential([keras.Input(features.shape[1:]), layers.Identity()])
     normalization = "none" if arm == "pixels" or config.data == "pacs" else "moving averages"
-    rotations = "none" if config.data == "pacs" else "classes of their own"
-    protocol = {"data": config.data, "rotations": rotations, "batch_norm": normalization, "seed": seed}
-    if config.data == "omniglot":
-        characters = "trained on too" if config.validation else "not trained on"
-        protocol |= {"split": "Vinyals et al.", "validation_characters": characters}
-    protocol |= {"train_ways": config.ways, "train_shots": config.shots, "steps": config.steps}
+    card = protocol(config, normalization, seed)
+    card |= {"train_ways": config.ways, "train_shots": config.shots, "steps": config.steps}
+    made = functools.cache(lambda ways: few_shot(arm, identity, ways, rate))  # a graph serves many sizes
     reports = []
     for ways, shots, queries, number in sizes:
         episodes = kt.streams.episodes(features, y, ways, shots, queries, 10, batches=number // 10, seed=seed)
-        model = few_shot(arm, identity, ways, rate)
-        reports.append(kt.report.FewShotReport.measure(model, episodes, **protocol))
+        model = made(ways if arm == "linear_head" else None)
+        reports.append(kt.report.FewShotReport.measure(model, episodes, **card))
     return reports
 
 
@@ -212,10 +232,7 @@ def main(config):
     training, validation, test = load(config)
     sizes = [(ways, shots, 15, config.test_episodes) for ways, shots in TESTS[config.data]]
     sizes += [(5, shots, 10, max(20, config.test_episodes // 5)) for shots in SHOTS]
-    record = {
-        "config": {k: v for k, v in dataclasses.asdict(config).items() if k not in ("runs", "saved_models", "results")}
-    }
-    record["config"]["backbone"] = config.backbone.partition(":")[0]  # not the folder of one machine
+    record = {"config": runs.settings(config)}
     histories, tests, by_shots, kept = {}, {}, {}, None
 
     def test_arm(arm, seed, encoder, seconds, rate=None):
@@ -253,31 +270,28 @@ def main(config):
     if config.data != "pacs":
         flat = [keras.Input((28, 28, 1)), layers.Rescaling(1 / 255), layers.Flatten()]
         test_arm("pixels", config.seeds[0], keras.Sequential(flat), 0.0)
-        images = test
-    else:
-        kept, images = keras.Sequential([backbone(config), kept]), kt.datasets.pacs(PACS[-1], 128)
-        validation = kt.datasets.pacs(PACS[1], 128)
 
-    model = few_shot(config.method[0], kept)
+    model, images = few_shot(config.method[0], kept), test
     if config.method[0] == "prototypical":
         known = kt.streams.episodes(*validation, ways=5, shots=5, queries=10, batches=100, seed=0)
         record["unknown_distance"] = model.calibrate(known, known=0.95)
+    if config.data == "pacs":  # what is served takes images
+        images = kt.datasets.pacs(PACS[-1], 128)
+        model = few_shot(config.method[0], keras.Sequential([backbone(config), kept]))
+        if "unknown_distance" in record:
+            model.unknown_distance.assign(record["unknown_distance"])
     version = kt.serving.export_episodes(model, config.saved_models / "learn_episodes", images[0][:8])
-    unseen = [next(iter(kt.streams.episodes(*images, *size, 3, batches=1, seed=0))) for size in UNSEEN[config.data]]
-    unseen = [tuple(part[0].numpy() for part in (*x["support"], x["query"])) for x, _ in unseen]
+    unseen = requests(images, [(*size, 3) for size in UNSEEN[config.data]])
     tolerance = 1e-2 if config.data == "pacs" else 1e-5  # distances of a backbone's features are hundreds
     verified = kt.serving.verify_episodes(version, model, unseen, tolerance)
     record |= {"tests": tests, "shots": SHOTS, "by_shots": by_shots}
     record |= {"export": verified._asdict(), "histories": histories}
 
     case = f"{config.data}_{config.shots}"
-    folder = config.runs / f"{case}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
+    folder = runs.folder(config, case)
     folder.mkdir(parents=True)
     draw(folder, model, images, record, TESTS[config.data])
-    text = (json.dumps(record, indent=1) + "\n").encode()
-    copy = [] if config.results is None else [config.results / "learn_episodes" / f"{case}.json"]
-    for path in (folder / "report.json", *copy):
-        kt.report.write_whole(path, text)
+    runs.write(record, folder, config, "learn_episodes", case)
     print(f"\nPictures and report: {folder}\nExport: {version}")
     print(f"Largest difference in a fresh process: {max(verified.differences.values()):.1e}")
     return record
@@ -285,17 +299,14 @@ def main(config):
 
 def draw(folder, model, images, record, sizes):
     """Draws an episode with its answers, the embedding of a test episode, accuracies, and learning curves."""
-    x, y = next(iter(kt.streams.episodes(*images, ways=5, shots=1, queries=6, batches=1, seed=1)))
-    answers = np.argmax(model.predict_on_batch(x)["prediction"], -1)[0]
-    (support, labels), query = x["support"], x["query"][0].numpy()
     wide, y_wide = next(iter(kt.streams.episodes(*images, ways=7, shots=1, queries=15, batches=1, seed=1)))
     features = model.encoder.predict(wide["query"][0].numpy(), verbose=0)
     accuracies = {
-        arm: {size: [run["reports"][i]["accuracy"] for run in runs] for i, size in enumerate(sizes)}
-        for arm, runs in record["tests"].items()
+        arm: {size: [run["reports"][i]["accuracy"] for run in trained] for i, size in enumerate(sizes)}
+        for arm, trained in record["tests"].items()
     }
     for name, figure in {
-        "episode": pictures.episode(support[0].numpy(), labels[0].numpy(), query, y[0].numpy(), answers),
+        "episode": answered(model, images),
         "embedding": pictures.classes(features, y_wide[0].numpy()),
         "accuracy": pictures.few_shot(accuracies),
         "shots": pictures.by_shots(record["shots"], record["by_shots"]),

@@ -12,8 +12,6 @@ Measured numbers: `results/learn_to_adapt/<data>_<method>.json`, shown in the RE
 """
 
 import dataclasses
-import datetime
-import json
 import pathlib
 import time
 from typing import Literal
@@ -23,7 +21,7 @@ import numpy as np
 from keras import layers
 
 import keras_transfer as kt
-from recipes import learn_episodes, pictures
+from recipes import learn_episodes, pictures, runs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,15 +116,12 @@ def measure(config, seed, model, data):
     """Measures a model on classes never seen."""
     transductive = config.batch_norm == "batch" and config.method != "anil"
     normalization = "moving averages" if config.method == "anil" else config.batch_norm
-    protocol = {"data": config.data, "rotations": "classes of their own", "batch_norm": normalization, "seed": seed}
-    if config.data == "omniglot":
-        characters = "trained on too" if config.validation else "not trained on"
-        protocol |= {"split": "Vinyals et al.", "validation_characters": characters}
-    protocol |= {"train_mirrored": config.mirrored, "steps": config.steps, "tasks": config.tasks}
+    card = learn_episodes.protocol(config, normalization, seed)
+    card |= {"train_mirrored": config.mirrored, "steps": config.steps, "tasks": config.tasks}
     episodes = kt.streams.episodes(
         *data, config.ways, config.shots, 15, 10, batches=config.test_episodes // 10, rotations=True, seed=seed
     )
-    report = kt.report.FewShotReport.measure(model, episodes, transductive, **protocol)
+    report = kt.report.FewShotReport.measure(model, episodes, transductive, **card)
     print(f"{config.method}, {report}", flush=True)
     return report
 
@@ -136,7 +131,7 @@ def main(config):
     if config.steps > 500 and config.steps % 500:
         raise ValueError(f"Expected `steps` in five hundreds if more than that; received {config.steps}.")
     training, _, test = learn_episodes.load(config)
-    histories, tests, models = [], [], []
+    histories, tests, kept = [], [], None
     for seed in config.seeds:
         start = time.perf_counter()
         model, history = train(config, seed, training)
@@ -144,49 +139,31 @@ def main(config):
         report = measure(config, seed, model, test).to_dict()
         tests.append({"seed": seed, "seconds": seconds, "reports": [report]})
         histories.append(history)
-        models.append(model)
+        kept = kept or model
 
-    model, folder = models[0], config.saved_models / "learn_to_adapt"
-    version = kt.serving.export_episodes(model, folder, test[0][:8], metrics=tests[0]["reports"][0])
-    unseen = [(shots, 3 + shots) for shots in (1, 2, 5)]
-    unseen = [
-        next(iter(kt.streams.episodes(*test, config.ways, *size, batches=1, rotations=True, seed=0))) for size in unseen
-    ]
-    unseen = [tuple(part[0].numpy() for part in (*x["support"], x["query"])) for x, _ in unseen]
+    target = config.saved_models / "learn_to_adapt"
+    version = kt.serving.export_episodes(kept, target, test[0][:8], metrics=tests[0]["reports"][0])
+    unseen = learn_episodes.requests(test, [(config.ways, shots, 3 + shots) for shots in (1, 2, 5)], rotations=True)
     # Adam divides by the gradient's size: where a gradient is about zero, rounding decides, 50 times.
     tolerance = 0.05 if config.method == "reptile" else 1e-4
-    verified = kt.serving.verify_episodes(version, model, unseen, tolerance)
-    settings = {k: v for k, v in dataclasses.asdict(config).items() if k not in ("runs", "saved_models", "results")}
+    verified = kt.serving.verify_episodes(version, kept, unseen, tolerance)
     record = {
-        "config": settings,
+        "config": runs.settings(config),
         "tests": {config.method: tests},
         "export": verified._asdict(),
         "histories": {config.method: histories},
     }
 
     case = f"{config.data}_{config.method}"
-    folder = config.runs / f"{case}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
+    folder = runs.folder(config, case)
     folder.mkdir(parents=True)
-    draw(folder, model, test, record["histories"])
-    text = (json.dumps(record, indent=1) + "\n").encode()
-    copy = [] if config.results is None else [config.results / "learn_to_adapt" / f"{case}.json"]
-    for path in (folder / "report.json", *copy):
-        kt.report.write_whole(path, text)
+    answered = learn_episodes.answered(kept, test, rotations=True)
+    for name, figure in {"episode": answered, "curves": pictures.curves(record["histories"])}.items():
+        figure.savefig(folder / f"{name}.png", dpi=110)
+    runs.write(record, folder, config, "learn_to_adapt", case)
     print(f"\nPictures and report: {folder}\nExport: {version}")
     print(f"Largest difference in a fresh process: {max(verified.differences.values()):.1e}")
     return record
-
-
-def draw(folder, model, test, histories):
-    """Draws an episode with its answers, and learning curves."""
-    x, y = next(iter(kt.streams.episodes(*test, ways=5, shots=1, queries=6, batches=1, rotations=True, seed=1)))
-    answers = np.argmax(model.predict_on_batch(x)["prediction"], -1)[0]
-    (support, labels), query = x["support"], x["query"][0].numpy()
-    for name, figure in {
-        "episode": pictures.episode(support[0].numpy(), labels[0].numpy(), query, y[0].numpy(), answers),
-        "curves": pictures.curves(histories),
-    }.items():
-        figure.savefig(folder / f"{name}.png", dpi=110)
 
 
 if __name__ == "__main__":

@@ -10,8 +10,6 @@ steps at the best of several rates. Measured numbers: `results/maml_sinusoid/10.
 """
 
 import dataclasses
-import datetime
-import json
 import pathlib
 import time
 
@@ -20,7 +18,7 @@ import numpy as np
 from keras import layers
 
 import keras_transfer as kt
-from recipes import pictures
+from recipes import pictures, runs
 
 RATES = (0.001, 0.003, 0.01, 0.03, 0.1)  # of the baseline's fine-tuning
 
@@ -119,19 +117,16 @@ def main(config):
     verified = kt.serving.verify_episodes(version, model, unseen, input_name="x")
 
     record = {
-        "config": {k: v for k, v in dataclasses.asdict(config).items() if k not in ("runs", "saved_models", "results")},
+        "config": runs.settings(config),
         "mean_squared_error": curves,
         "seconds": seconds,
         "fine_tuning_rates": rates,
         "export": verified._asdict(),
     }
-    folder = config.runs / f"{datetime.datetime.now():%Y%m%d-%H%M%S}"
+    folder = runs.folder(config, config.shots)
     folder.mkdir(parents=True)
     draw(folder, networks, rate, config)
-    text = (json.dumps(record, indent=1) + "\n").encode()
-    copy = [] if config.results is None else [config.results / "maml_sinusoid" / f"{config.shots}.json"]
-    for path in (folder / "report.json", *copy):
-        kt.report.write_whole(path, text)
+    runs.write(record, folder, config, "maml_sinusoid", config.shots)
     print(f"\nPictures and report: {folder}\nExport: {version}")
     return record
 
