@@ -208,18 +208,21 @@ def answered(model, data, **options):
     return pictures.episode(support, labels, query, y[0].numpy(), answers)
 
 
-def measure(config, arm, seed, encoder, data, sizes, rate=None):
-    """Measures an arm on classes never seen; the encoder runs once: its features do not depend on the episode."""
-    x, y = turned(*data)
-    features = kt.streams.cached_features(encoder, x, batch_size=512, verbose=False)
-    identity = keras.Sequential([keras.Input(features.shape[1:]), layers.Identity()])
+def features(encoder, data):
+    """Returns features and labels of all turns: the encoder runs once, as its features do not depend on the episode."""
+    return kt.streams.cached_features(encoder, turned(*data), batch_size=512, verbose=False)
+
+
+def measure(config, arm, seed, data, sizes, rate=None):
+    """Measures an arm on episodes of features of classes never seen."""
+    identity = keras.Sequential([keras.Input(data[0].shape[1:]), layers.Identity()])
     normalization = "none" if arm == "pixels" or config.data == "pacs" else "moving averages"
     card = protocol(config, normalization, seed)
     card |= {"train_ways": config.ways, "train_shots": config.shots, "steps": config.steps}
     made = functools.cache(lambda ways: few_shot(arm, identity, ways, rate))  # a graph serves many sizes
     reports = []
     for ways, shots, queries, number in sizes:
-        episodes = kt.streams.episodes(features, y, ways, shots, queries, 10, batches=number // 10, seed=seed)
+        episodes = kt.streams.episodes(*data, ways, shots, queries, 10, batches=number // 10, seed=seed)
         model = made(ways if arm == "linear_head" else None)
         reports.append(kt.report.FewShotReport.measure(model, episodes, **card))
     return reports
@@ -235,10 +238,10 @@ def main(config):
     record = {"config": runs.settings(config)}
     histories, tests, by_shots, kept = {}, {}, {}, None
 
-    def test_arm(arm, seed, encoder, seconds, rate=None):
+    def test_arm(arm, seed, encoded, seconds, rate=None):
         count = len(TESTS[config.data])
         asked = sizes if seed == config.seeds[0] else sizes[:count]
-        reports = [r.to_dict() for r in measure(config, arm, seed, encoder, test, asked, rate)]
+        reports = [r.to_dict() for r in measure(config, arm, seed, encoded, asked, rate)]
         tests.setdefault(arm, []).append({"seed": seed, "seconds": seconds, "reports": reports[:count]})
         by_shots.setdefault(arm, [report["accuracy"] for report in reports[count:]])
         if rate:
@@ -249,7 +252,8 @@ def main(config):
         for arm in config.method:
             start = time.perf_counter()
             encoder, history = train(config, arm, seed, training)
-            test_arm(arm, seed, encoder, time.perf_counter() - start)
+            seconds = time.perf_counter() - start
+            test_arm(arm, seed, features(encoder, test), seconds)
             histories.setdefault(arm, []).append(history)
             kept = kept or encoder
         if not config.baselines or (config.data == "pacs" and seed != config.seeds[0]):
@@ -263,13 +267,14 @@ def main(config):
         seconds = time.perf_counter() - start
         simple = kt.models.simple_shot(encoder, encoder.predict(training[0], batch_size=512, verbose=0)).encoder
         chosen_on = [(5, 5, 15, 200)]
-        scores = {r: measure(config, "linear_head", seed, simple, validation, chosen_on, r)[0].mean for r in RATES}
-        test_arm("simple_shot", seed, simple, seconds)
-        test_arm("nearest_neighbour", seed, encoder, seconds)
-        test_arm("linear_head", seed, simple, seconds, max(RATES, key=scores.get))
+        known, new = (features(simple, data) for data in (validation, test))
+        scores = {r: measure(config, "linear_head", seed, known, chosen_on, r)[0].mean for r in RATES}
+        test_arm("simple_shot", seed, new, seconds)
+        test_arm("nearest_neighbour", seed, features(encoder, test), seconds)
+        test_arm("linear_head", seed, new, seconds, max(RATES, key=scores.get))
     if config.data != "pacs":
         flat = [keras.Input((28, 28, 1)), layers.Rescaling(1 / 255), layers.Flatten()]
-        test_arm("pixels", config.seeds[0], keras.Sequential(flat), 0.0)
+        test_arm("pixels", config.seeds[0], features(keras.Sequential(flat), test), 0.0)
 
     model, images = few_shot(config.method[0], kept), test
     if config.method[0] == "prototypical":
@@ -300,14 +305,14 @@ def main(config):
 def draw(folder, model, images, record, sizes):
     """Draws an episode with its answers, the embedding of a test episode, accuracies, and learning curves."""
     wide, y_wide = next(iter(kt.streams.episodes(*images, ways=7, shots=1, queries=15, batches=1, seed=1)))
-    features = model.encoder.predict(wide["query"][0].numpy(), verbose=0)
+    points = model.encoder.predict(wide["query"][0].numpy(), verbose=0)
     accuracies = {
         arm: {size: [run["reports"][i]["accuracy"] for run in trained] for i, size in enumerate(sizes)}
         for arm, trained in record["tests"].items()
     }
     for name, figure in {
         "episode": answered(model, images),
-        "embedding": pictures.classes(features, y_wide[0].numpy()),
+        "embedding": pictures.classes(points, y_wide[0].numpy()),
         "accuracy": pictures.few_shot(accuracies),
         "shots": pictures.by_shots(record["shots"], record["by_shots"]),
         "curves": pictures.curves(record["histories"]),
