@@ -171,7 +171,7 @@ def few_shot(accuracies):
             panel.hlines(100 * np.mean(values), x - 0.07, x + 0.07, color=f"C{number}", linewidth=3)
     sizes = next(iter(accuracies.values()))
     panel.set_xticks(range(len(sizes)), [f"{ways}-way\n{shots}-shot" for ways, shots in sizes])
-    panel.set_ylabel("accuracy on new classes (%)")
+    panel.set_ylabel("accuracy in the test (%)")
     panel.grid(axis="y", alpha=0.3)
     panel.legend(fontsize=8)
     return figure
@@ -186,7 +186,7 @@ def by_shots(shots, accuracies):
     panel.set_xscale("log")
     panel.set_xticks(shots, shots)
     panel.minorticks_off()
-    panel.set(xlabel="examples of each class", ylabel="5-way accuracy on new classes (%)")
+    panel.set(xlabel="examples of each class", ylabel="5-way accuracy in the test (%)")
     panel.grid(alpha=0.3)
     panel.legend(fontsize=8)
     return figure

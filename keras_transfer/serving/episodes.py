@@ -38,7 +38,8 @@ def export_episodes(model, path, x, version=None, *, targets=None, input_name="i
 
     The server keeps no state: prototypes travel with the caller, to any replica. What is unknown is set by
     `PrototypicalNetwork.calibrate` before the export; otherwise nothing is. TF Serving can batch the requests of
-    `embed` and `serving_default`; those of the others must not be batched, since their inputs differ in length.
+    `embed` and of a `serving_default` that embeds; those of the others must not be batched, since their inputs differ
+    in length.
 
     Args:
         model: built few-shot method; one that adapts has to be compiled with its loss.
