@@ -112,7 +112,7 @@ def gradient(function, weights):
     return [tf.convert_to_tensor(g) for g in gradients]
 
 
-def for_each_task(function, tasks, network):
+def for_each_task(function, tasks, network, stack=True):
     """Applies a function to each task of a batch, in the graph, and stacks the results.
 
     Args:
@@ -121,9 +121,11 @@ def for_each_task(function, tasks, network):
         network: the network; it decides what is fastest. Matrix products with different weights are batched;
             convolutions are not, and their tasks stand side by side in the graph, or in a loop where their number is
             large or not known.
+        stack: bool, whether tasks that stand side by side are stacked too: what follows then waits for all of them.
 
     Returns:
-        The structure that `function` returns, of tensors `(tasks, ...)`.
+        The structure that `function` returns, of tensors `(tasks, ...)`; or a list of such structures, one for each
+        task, where tasks stand side by side and are not to be stacked.
     """
     if keras.backend.backend() == "jax":
         import jax
@@ -137,7 +139,7 @@ def for_each_task(function, tasks, network):
     if number is None or number > _UNROLLED:
         return ops.map(function, tasks)
     results = [function(keras.tree.map_structure(lambda rows, i=i: rows[i], tasks)) for i in range(number)]
-    return keras.tree.map_structure(lambda *rows: ops.stack(rows), *results)
+    return keras.tree.map_structure(lambda *rows: ops.stack(rows), *results) if stack else results
 
 
 def check_adaptable(network, name, steps, batch_norm="support"):

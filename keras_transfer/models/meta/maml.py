@@ -95,11 +95,18 @@ class MAML(TransferModel):
             support, labels, query = task
             return tasks.run_query(self._adapt(tasks, support, labels, steps, training), query, support)
 
-        return {"prediction": for_each_task(answer, (*x["support"], x["query"]), self.network)}
+        answers = for_each_task(answer, (*x["support"], x["query"]), self.network, stack=False)
+        return {"prediction": ops.stack(answers) if isinstance(answers, list) else answers, "answers": answers}
 
     def loss_terms(self, x, y, outputs, sample_weight=None):
         """Returns `task`."""
-        return {"task": self.task_loss(y, outputs["prediction"], sample_weight)}
+        answers = outputs["answers"]
+        if not isinstance(answers, list):
+            return {"task": self.task_loss(y, answers, sample_weight)}
+        # One loss of all would keep every task's way back waiting for every task's way there.
+        weights = [None] * len(answers) if sample_weight is None else ops.unstack(sample_weight)
+        losses = [self.task_loss(*task) for task in zip(ops.unstack(y), answers, weights)]
+        return {"task": sum(losses) / len(losses)}
 
     def adapt(self, x, y, steps=None):
         """Adapts to one task.
