@@ -3,7 +3,7 @@
 import keras
 from keras import layers, ops
 
-from keras_transfer.networks import check_network
+from keras_transfer.networks import check_network, copy_network
 
 _BATCH_NORM = ("support", "batch", "frozen")
 _UNROLLED = 32  # tasks; a graph loop beyond
@@ -177,9 +177,7 @@ def check_adaptable(network, name, steps, batch_norm="support"):
 
 def adapted_copy(network, weights, state):
     """Returns a copy of a network that holds these values of its trainable and its other variables."""
-    copy = type(network).from_config(network.get_config())
-    if not copy.built:
-        copy.build_from_config(network.get_build_config())
+    copy = copy_network(network)
     for variables, values in ((copy.trainable_variables, weights), (copy.non_trainable_variables, state)):
         for variable, value in zip(variables, values):
             variable.assign(value)

@@ -61,6 +61,24 @@ def encode_episode(encoder, x, training=False):
     return by_episode(encoded[0], support), labels, by_episode(encoded[1], query)
 
 
+def copy_network(network):
+    """Returns a built network of the same kind with copies of its weights.
+
+    Args:
+        network: built network.
+
+    Raises:
+        ValueError: if it is not built.
+    """
+    if not network.built:
+        raise ValueError(f"Expected a built network to copy; received {network.name!r}: begin it with `keras.Input`.")
+    copy = type(network).from_config(network.get_config())
+    if not copy.built:
+        copy.build_from_config(network.get_build_config())
+    copy.set_weights(network.get_weights())
+    return copy
+
+
 def check_network(network, name):
     """Raises an error for a network that Keras 3 would run but not train: of tensorflow_hub or tf_keras.
 

@@ -1,5 +1,7 @@
 """Schedules of the training step, for weights and strengths that change during training."""
 
+import math
+
 import keras
 from keras import ops
 
@@ -48,6 +50,31 @@ class LinearRamp(keras.optimizers.schedules.LearningRateSchedule):
     def __call__(self, step):
         """Returns the value at a step."""
         return self.start + (self.end - self.start) * _progress(step, self.steps)
+
+    def get_config(self):
+        """Returns the constructor's arguments."""
+        return {"steps": self.steps, "start": self.start, "end": self.end}
+
+
+@keras.saving.register_keras_serializable(package="keras_transfer")
+class CosineRamp(keras.optimizers.schedules.LearningRateSchedule):
+    """Goes from `start` to `end` along half a cosine, slowly at both ends, then stays; for a teacher's momentum.
+
+    Args:
+        steps: int, the number of training steps of the ramp; usually all of them.
+        start: float, the value at step 0.
+        end: float, the value from step `steps` on.
+
+    Reference:
+        Grill et al., Bootstrap Your Own Latent, NeurIPS 2020, arXiv:2006.07733, section 3.2.
+    """
+
+    def __init__(self, steps, start=0.996, end=1.0):
+        self.steps, self.start, self.end = _positive(steps), start, end
+
+    def __call__(self, step):
+        """Returns the value at a step."""
+        return self.end - (self.end - self.start) * (ops.cos(math.pi * _progress(step, self.steps)) + 1.0) / 2.0
 
     def get_config(self):
         """Returns the constructor's arguments."""

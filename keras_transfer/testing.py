@@ -144,7 +144,7 @@ def check_replicas(make_model, batches, strategy, tolerance=1e-5):
 
     Args:
         make_model: function without arguments that returns a compiled model.
-        batches: list of global training batches `(x, y)`; the rows divide by the replicas.
+        batches: list of global training batches `(x, y)`, y None without labels; the rows divide by the replicas.
         strategy: a `tf.distribute.Strategy`. One process should hold one only.
         tolerance: float, the largest difference that is accepted.
 
@@ -157,7 +157,10 @@ def check_replicas(make_model, batches, strategy, tolerance=1e-5):
     import tensorflow as tf
 
     def dataset():
-        joined = keras.tree.map_structure(lambda *parts: np.stack(parts), *batches)
+        labelled = batches[0][1] is not None
+        joined = keras.tree.map_structure(
+            lambda *parts: np.stack(parts), *(batch if labelled else batch[0] for batch in batches)
+        )
         return tf.data.Dataset.from_tensor_slices(joined)
 
     one = _new(make_model)

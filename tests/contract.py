@@ -14,6 +14,7 @@ class Row(NamedTuple):
     make: Any  # () -> a compiled model with new networks
     batch: tuple  # (x, y) of the training streams
     plain: tuple  # (x, y) of plain data
+    draws: bool = False  # random numbers in the step, by which replicas differ from one
 
 
 def network(inputs, outputs, activation=None):
@@ -69,6 +70,48 @@ def episode_batch(seed=0, shots=2, queries=3, episodes=4):
     return ({"support": support, "query": query}, answers), (query[0], None)
 
 
+def views(rows=12, seed=0, width=FEATURES):
+    """Two views of each row, the second a little off."""
+    first = np.random.default_rng(seed).normal(size=(rows, width)).astype("float32")
+    second = first + 0.1 * np.random.default_rng(seed + 100).normal(size=first.shape).astype("float32")
+    return ({"view_1": first, "view_2": second}, None), (first, None)
+
+
+def labelled_views(seed=0):
+    (x, _), (first, _) = views(seed=seed)
+    return (x, (np.arange(len(first)) % CLASSES).astype("int32")), (first, None)
+
+
+def images(seed=0):
+    """A batch of small images."""
+    x = np.random.default_rng(seed).integers(0, 256, (8, 8, 8, 1)).astype("uint8")
+    return ({"image": x}, None), (x, None)
+
+
+def projector():
+    return network(DIM, DIM)
+
+
+def unlabelled(model, optimizer=None):
+    model.compile(optimizer or keras.optimizers.SGD(0.1, momentum=0.9))
+    return model
+
+
+def vit():
+    """A small Vision Transformer and its decoder, built once for a method that needs both."""
+    encoder = kt.backbones.small_vit((8, 8, 1), patch_size=2, dim=8, blocks=1, heads=2)
+    return encoder, kt.backbones.small_vit_decoder(encoder, dim=8, heads=2)
+
+
+def image_networks():
+    """An encoder of small images and a decoder back to them."""
+    encoder = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Rescaling(1 / 255), keras.layers.Flatten()])
+    encoder.add(network(64, DIM, "tanh"))
+    decoder = network(DIM, 64)
+    decoder.add(keras.layers.Reshape((8, 8, 1)))
+    return encoder, decoder
+
+
 METHODS = {
     "DANN": Row(
         lambda: compiled(kt.models.DANN(encoder(), head(), discriminator(), reversal=kt.schedules.DannRamp(20))),
@@ -86,5 +129,13 @@ METHODS = {
         lambda: compiled(kt.models.MAML(network(FEATURES, CLASSES), steps=2, learn_rates=True)), *episode_batch()
     ),
     "ANIL": Row(lambda: compiled(kt.models.ANIL(encoder(), head())), *episode_batch()),
+    "SimCLR": Row(lambda: unlabelled(kt.models.SimCLR(encoder(), projector(), chunk_size=3)), *views()),
+    "SupCon": Row(lambda: unlabelled(kt.models.SupCon(encoder(), projector())), *labelled_views()),
+    "BYOL": Row(lambda: unlabelled(kt.models.BYOL(encoder(), projector(), projector(), momentum=0.9)), *views()),
+    "SimSiam": Row(lambda: unlabelled(kt.models.SimSiam(encoder(), projector(), projector())), *views()),
+    "BarlowTwins": Row(lambda: unlabelled(kt.models.BarlowTwins(encoder(), projector())), *views()),
+    "VICReg": Row(lambda: unlabelled(kt.models.VICReg(encoder(), projector())), *views()),
+    "MAE": Row(lambda: unlabelled(kt.models.MAE(*vit())), *images(), draws=True),
+    "Inpainting": Row(lambda: unlabelled(kt.models.Inpainting(*image_networks())), *images(), draws=True),
     "Reptile": Row(lambda: compiled(kt.models.Reptile(network(FEATURES, CLASSES), batch_size=3)), *episode_batch()),
 }

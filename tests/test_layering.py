@@ -7,9 +7,9 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
 HOUSE = [
-    ["layers", "losses", "schedules", "networks", "metrics", "backbones", "datasets", "streams"]
+    ["layers", "losses", "schedules", "networks", "chunks", "metrics", "datasets", "streams"]
     + ["optimizers", "finetuning", "gradients"],
-    ["model", "inner_loop"],
+    ["model", "inner_loop", "two_views", "backbones"],
     ["models"],
     ["callbacks", "serving", "report", "testing"],
 ]

@@ -3,7 +3,7 @@
 from keras_transfer.backbones.applications import from_applications
 from keras_transfer.backbones.keras_cv import from_keras_cv
 from keras_transfer.backbones.keras_hub import from_keras_hub
-from keras_transfer.backbones.small import small_cnn, small_mlp, small_transformer
+from keras_transfer.backbones.small import small_cnn, small_mlp, small_transformer, small_vit, small_vit_decoder
 from keras_transfer.backbones.tf_hub import from_hub
 from keras_transfer.backbones.weights import load_weights_file
 
@@ -16,4 +16,6 @@ __all__ = [
     "small_cnn",
     "small_mlp",
     "small_transformer",
+    "small_vit",
+    "small_vit_decoder",
 ]

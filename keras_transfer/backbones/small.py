@@ -1,9 +1,12 @@
 """Small untrained networks that need no download: for development, tests and own pretraining."""
 
+import math
+
 import keras
 from keras import layers, ops
 
 from keras_transfer.backbones.features import masked_mean
+from keras_transfer.layers.patches import Patches, SinePositions
 
 
 def small_cnn(input_shape, dim=128, name="small_cnn"):
@@ -63,6 +66,88 @@ def small_mlp(input_shape, dim=128, name="small_mlp"):
     return keras.Model(inputs, layers.Dense(dim, activation="relu", name="dense_2")(x), name=name)
 
 
+def small_vit(input_shape, patch_size=4, dim=128, blocks=4, heads=4, name="small_vit"):
+    """Makes a Vision Transformer: linear patches with fixed positions, pre-norm blocks, and the mean over the tokens.
+
+    Args:
+        input_shape: shape of an image, `(height, width, channels)`.
+        patch_size: pixels of a side of a patch; it divides height and width.
+        dim: number of features and width of the tokens, a multiple of 4 and of `heads`.
+        blocks: number of Transformer blocks.
+        heads: heads of the attention.
+        name: name of the model.
+
+    Returns:
+        `keras.Model` from images `(batch, *input_shape)`, uint8 or float, in 0-255, to features `(batch, dim)`. Its
+        layer `patches` goes from images to tokens `(batch, tokens, dim)`, its layer `blocks` from any number of tokens
+        to as many.
+
+    Raises:
+        ValueError: if the patch size does not divide the image, or `dim` is no such multiple.
+
+    Reference:
+        Dosovitskiy et al., An Image is Worth 16x16 Words, ICLR 2021, arXiv:2010.11929.
+
+    Example:
+
+    ```python
+    encoder = kt.backbones.small_vit((28, 28, 1), patch_size=4)
+    ```
+    """
+    _check_width(dim, heads)
+    images = keras.Input(input_shape, name="images")
+    x = Patches(patch_size)(layers.Rescaling(1 / 255)(images))
+    grid = input_shape[0] // patch_size, input_shape[1] // patch_size
+    patches = keras.Model(images, SinePositions(*grid)(layers.Dense(dim)(x)), name="patches")
+    tokens = _transformer(dim, blocks, heads)
+    return keras.Model(images, layers.GlobalAveragePooling1D(name="features")(tokens(patches(images))), name=name)
+
+
+def small_vit_decoder(encoder, dim=64, blocks=1, heads=4, name="small_vit_decoder"):
+    """Makes the decoder that `kt.models.MAE` needs beside a `small_vit`.
+
+    Args:
+        encoder: network made by `small_vit`.
+        dim: width of the tokens inside, a multiple of 4 and of `heads`.
+        blocks: number of Transformer blocks.
+        heads: heads of the attention.
+        name: name of the model.
+
+    Returns:
+        `keras.Model` from tokens `(batch, tokens, encoder's dim)` to pixels `(batch, tokens, pixels of a patch)`.
+    """
+    _check_width(dim, heads)
+    height, width, channels = encoder.input_shape[1:]
+    number, encoded = encoder.get_layer("patches").output_shape[1:]
+    size = math.isqrt(height * width // number)
+    tokens = keras.Input((number, encoded), name="tokens")
+    x = SinePositions(height // size, width // size)(layers.Dense(dim)(tokens))
+    x = _transformer(dim, blocks, heads)(x)
+    return keras.Model(tokens, layers.Dense(size * size * channels, name="pixels")(x), name=name)
+
+
+def _check_width(dim, heads):
+    if dim < 4 or dim % 4 or dim % heads:
+        raise ValueError(f"Expected `dim` to be a multiple of 4 and of {heads} heads; received {dim}.")
+
+
+def _transformer(dim, blocks, heads):
+    """Pre-norm blocks and a norm, from tokens `(batch, any number, dim)` to as many."""
+    x = tokens = keras.Input((None, dim), name="tokens")
+    for block in range(1, blocks + 1):
+        x = _block(x, dim, heads, block)
+    return keras.Model(tokens, layers.LayerNormalization(name="norm")(x), name="blocks")
+
+
+def _block(x, dim, heads, block, mask=None):
+    y = layers.LayerNormalization(name=f"attention_norm_{block}")(x)
+    attention = layers.MultiHeadAttention(heads, dim // heads, name=f"attention_{block}")
+    x = x + attention(y, y, attention_mask=mask)
+    y = layers.LayerNormalization(name=f"mlp_norm_{block}")(x)
+    y = layers.Dense(4 * dim, activation="gelu", name=f"mlp_in_{block}")(y)
+    return x + layers.Dense(dim, name=f"mlp_out_{block}")(y)
+
+
 def small_transformer(vocabulary_size, length, dim=128, name="small_transformer"):
     """Makes a text backbone: two pre-norm Transformer blocks with 4 heads, and the mean over the tokens.
 
@@ -91,11 +176,6 @@ def small_transformer(vocabulary_size, length, dim=128, name="small_transformer"
     x = layers.Embedding(vocabulary_size, dim, name="tokens")(tokens)
     x = x + layers.Embedding(length, dim, name="positions")(positions)
     for block in (1, 2):
-        y = layers.LayerNormalization(name=f"attention_norm_{block}")(x)
-        attention = layers.MultiHeadAttention(4, dim // 4, name=f"attention_{block}")
-        x = x + attention(y, y, attention_mask=ops.expand_dims(mask, 1))
-        y = layers.LayerNormalization(name=f"mlp_norm_{block}")(x)
-        y = layers.Dense(4 * dim, activation="gelu", name=f"mlp_in_{block}")(y)
-        x = x + layers.Dense(dim, name=f"mlp_out_{block}")(y)
+        x = _block(x, dim, 4, block, ops.expand_dims(mask, 1))
     x = layers.LayerNormalization(name="norm")(x)
     return keras.Model(tokens, masked_mean(x, mask), name=name)

@@ -1,5 +1,7 @@
 """Layers."""
 
 from keras_transfer.layers.gradient_reversal import GradientReversal
+from keras_transfer.layers.patches import Patches, SinePositions
+from keras_transfer.layers.random_resized_crop import RandomResizedCrop
 
-__all__ = ["GradientReversal"]
+__all__ = ["GradientReversal", "Patches", "RandomResizedCrop", "SinePositions"]

@@ -1,7 +1,23 @@
 """Losses: functions, and classes where users compile with them."""
 
+from keras_transfer.losses.barlow_twins import barlow_twins
+from keras_transfer.losses.contrastive import nt_xent, sup_con
 from keras_transfer.losses.coral import CORAL, coral
 from keras_transfer.losses.distillation import DistillationLoss, distillation
 from keras_transfer.losses.mmd import MMD, mmd
+from keras_transfer.losses.negative_cosine import negative_cosine
+from keras_transfer.losses.vicreg import vicreg
 
-__all__ = ["CORAL", "MMD", "DistillationLoss", "coral", "distillation", "mmd"]
+__all__ = [
+    "CORAL",
+    "MMD",
+    "DistillationLoss",
+    "barlow_twins",
+    "coral",
+    "distillation",
+    "mmd",
+    "negative_cosine",
+    "nt_xent",
+    "sup_con",
+    "vicreg",
+]

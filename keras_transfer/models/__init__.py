@@ -10,17 +10,33 @@ from keras_transfer.models.meta.maml import MAML
 from keras_transfer.models.meta.matching_network import MatchingNetwork
 from keras_transfer.models.meta.prototypical_network import PrototypicalNetwork, simple_shot
 from keras_transfer.models.meta.reptile import Reptile
+from keras_transfer.models.selfsupervised.barlow_twins import BarlowTwins
+from keras_transfer.models.selfsupervised.byol import BYOL
+from keras_transfer.models.selfsupervised.inpainting import Inpainting
+from keras_transfer.models.selfsupervised.mae import MAE
+from keras_transfer.models.selfsupervised.simclr import SimCLR
+from keras_transfer.models.selfsupervised.simsiam import SimSiam
+from keras_transfer.models.selfsupervised.sup_con import SupCon
+from keras_transfer.models.selfsupervised.vicreg import VICReg
 
 __all__ = [
     "ANIL",
+    "BYOL",
     "DAN",
     "DANN",
     "DeepCORAL",
     "Distillation",
+    "Inpainting",
     "L2SP",
+    "MAE",
     "MAML",
+    "BarlowTwins",
     "MatchingNetwork",
     "PrototypicalNetwork",
     "Reptile",
+    "SimCLR",
+    "SimSiam",
+    "SupCon",
+    "VICReg",
     "simple_shot",
 ]

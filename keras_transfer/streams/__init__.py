@@ -3,5 +3,6 @@
 from keras_transfer.streams.domains import domains
 from keras_transfer.streams.episodes import episodes
 from keras_transfer.streams.features import cached_features
+from keras_transfer.streams.views import views
 
-__all__ = ["cached_features", "domains", "episodes"]
+__all__ = ["cached_features", "domains", "episodes", "views"]

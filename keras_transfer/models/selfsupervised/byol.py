@@ -1,0 +1,90 @@
+"""BYOL: a student that predicts, from one view, what a slowly following teacher makes of the other."""
+
+import keras
+
+from keras_transfer.losses.negative_cosine import negative_cosine
+from keras_transfer.model import TransferModel
+from keras_transfer.networks import copy_network
+from keras_transfer.two_views import check_no_labels, project_views
+
+
+@keras.saving.register_keras_serializable(package="keras_transfer")
+class BYOL(TransferModel):
+    """Learns an encoder from unlabelled images without negatives, so that small batches do.
+
+    p          = predictor(projector(encoder(view))),   t = the teacher's projector(encoder(other view))
+    regression = mean of 2 - 2 cos(p_1, t_2)  +  mean of 2 - 2 cos(p_2, t_1)
+    teacher    = momentum * teacher + (1 - momentum) * student,   in each training step
+
+    The teacher has BatchNormalization statistics of its own, those of its batch. It is saved with the model and not
+    exported: what is served is the student's encoder.
+
+    Args:
+        encoder: built network from an image to features `(batch, dim)`.
+        projector: built network from features to `(batch, projected)`.
+        predictor: network from `(batch, projected)` to the same shape.
+        momentum: float or schedule, how much the teacher keeps; the paper's rises to 1 along a cosine.
+
+    Raises:
+        ValueError: if encoder or projector is not built; in training if labels come with the views or these differ in
+            shape.
+
+    Example:
+
+    ```python
+    momentum = kt.schedules.CosineRamp(steps, start=0.99)
+    model = kt.models.BYOL(encoder, projector, predictor, momentum)
+    model.compile("adam")
+    model.fit(kt.streams.views(images, augment), epochs=20, shuffle=False)
+    kt.export(model, "saved_models/encoder", images)
+    ```
+
+    Departs: both views go through each network in one pass, normalised by shared statistics. Setting
+    `model.trainable = True` would make the teacher learn by gradient.
+
+    Reference:
+        Grill et al., Bootstrap Your Own Latent: A New Approach to Self-Supervised Learning, NeurIPS 2020,
+        arXiv:2006.07733.
+    """
+
+    streams = ("view_1", "view_2")
+
+    def __init__(self, encoder, projector, predictor, momentum=0.99, **kwargs):
+        super().__init__({"regression": 1.0}, **kwargs)
+        self.encoder, self.projector, self.predictor, self.momentum = encoder, projector, predictor, momentum
+        self.teacher_encoder, self.teacher_projector = copy_network(encoder), copy_network(projector)
+        for variable in self.teacher_encoder.variables + self.teacher_projector.variables:
+            variable.trainable = False  # not the layers: their BatchNormalization would use moving averages
+
+    def infer(self, x, training=False):
+        """Returns the features."""
+        return self.encoder(x, training=training)
+
+    def forward(self, x, training=False):
+        """Returns the predictions of both views and the teacher's targets."""
+        student = project_views(self.encoder, self.projector, x, training)
+        target_1, target_2 = project_views(self.teacher_encoder, self.teacher_projector, x, training)
+        both = keras.ops.concatenate(student)
+        prediction_1, prediction_2 = keras.ops.split(self.predictor(both, training=training), 2)
+        return {
+            "prediction_1": prediction_1,
+            "prediction_2": prediction_2,
+            "target_1": target_1,
+            "target_2": target_2,
+        }
+
+    def loss_terms(self, x, y, outputs, sample_weight=None):
+        """Returns `regression`."""
+        check_no_labels(self, y)
+        cosines = negative_cosine(outputs["prediction_1"], outputs["target_2"])
+        return {"regression": 4.0 + 2.0 * (cosines + negative_cosine(outputs["prediction_2"], outputs["target_1"]))}
+
+    def advance(self):
+        """Moves the teacher towards the student."""
+        momentum = self.now(self.momentum)
+        pairs = ((self.encoder, self.teacher_encoder), (self.projector, self.teacher_projector))
+        for student, teacher in pairs:
+            learned = {v.path for v in student.trainable_variables}
+            for new, old in zip(student.variables, teacher.variables):
+                if new.path in learned:
+                    old.assign(momentum * old + (1.0 - momentum) * new)

@@ -1,0 +1,90 @@
+"""The stream of self-supervised learning: two views of each image."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_transfer.streams.passes import numbered_passes
+
+
+def views(images, augment, batch_size=256, labels=None, seed=None, shuffle_buffer=10_000):
+    """Makes two random views of each image.
+
+    Both views of a batch go through the augmentation in one call, which draws for each image by itself. Images are
+    reshuffled in each pass, the remainder is dropped, and the next batches are prepared while one trains.
+
+    From arrays, the order is a function of the seed and of the number of completed epochs. What the augmentation draws
+    follows from the seeds of its layers, or from `keras.utils.set_random_seed` before they are made.
+
+    Args:
+        images: array `(rows, ...)`, uint8 or float, or an unbatched `tf.data.Dataset` of images, or, with labels, of
+            `(image, label)`, for more than memory holds.
+        augment: layer or function from a batch of images to a batch of views, such as a `keras.Sequential` of
+            `kt.layers.RandomResizedCrop` and Keras's own augmentation layers.
+        batch_size: int of at least 2, images in a batch.
+        labels: integer array `(rows,)`, for `kt.models.SupCon`; None for methods without labels.
+        seed: int that makes the order reproducible; None draws one.
+        shuffle_buffer: int, images held in memory to shuffle a dataset; arrays are shuffled whole.
+
+    Returns:
+        A `tf.data.Dataset` of `{"view_1": (batch_size, ...), "view_2": (batch_size, ...)}`, or of pairs of that and the
+        labels `(batch_size,)`.
+
+    Raises:
+        ValueError: if there are fewer images than a batch, a batch has fewer than 2, the labels are not as many, or the
+            augmentation crops a whole batch at one place, as `keras.layers.RandomCrop` does, or changes the number of
+            images.
+
+    Example:
+
+    ```python
+    crop, flip = kt.layers.RandomResizedCrop(28, 28, scale=(0.3, 1.0)), keras.layers.RandomFlip("horizontal")
+    augment = keras.Sequential([crop, flip])
+    model.fit(kt.streams.views(images, augment), epochs=20, shuffle=False)
+    ```
+    """
+    if batch_size < 2:
+        raise ValueError(f"Expected batches of at least 2 images; received {batch_size}.")
+    _check_augmentation(augment)
+
+    def pair(rows, *labels):
+        both = augment(tf.concat([rows, rows], axis=0))
+        if both.shape[0] not in (None, 2 * batch_size):
+            raise ValueError(f"Expected a view of each of {2 * batch_size} images; received shape {both.shape}.")
+        x = {"view_1": both[:batch_size], "view_2": both[batch_size:]}
+        return (x, *labels) if labels else x
+
+    if isinstance(images, tf.data.Dataset):
+        return _from_dataset(images, pair, batch_size, seed, shuffle_buffer)
+    rows = [np.asarray(images)] if labels is None else [np.asarray(images), np.asarray(labels)]
+    if len({len(array) for array in rows}) > 1:
+        raise ValueError(f"Expected as many labels as images; received {len(rows[1])} and {len(rows[0])}.")
+    number = len(rows[0])
+    if number < batch_size:
+        raise ValueError(f"Expected at least one batch of {batch_size} images; received {number}.")
+    rows = [tf.convert_to_tensor(array) for array in rows]
+    seed = int(np.random.default_rng(seed).integers(2**31))
+    steps = number // batch_size
+
+    def one_pass(pass_number):
+        key = tf.stack([tf.constant(seed, tf.int64), pass_number])
+        order = tf.random.experimental.stateless_shuffle(tf.range(number), seed=key)
+        batches = tf.data.Dataset.from_tensor_slices(tf.reshape(order[: steps * batch_size], (steps, batch_size)))
+        return batches.map(lambda places: pair(*(tf.gather(array, places) for array in rows)))
+
+    return numbered_passes(one_pass, steps)
+
+
+def _from_dataset(images, pair, batch_size, seed, shuffle_buffer):
+    batches = images.shuffle(shuffle_buffer, seed=seed).batch(batch_size, drop_remainder=True)
+    return batches.map(pair).prefetch(2)
+
+
+def _check_augmentation(augment):
+    parts = augment._flatten_layers() if isinstance(augment, keras.Layer) else ()
+    for layer in parts:
+        if isinstance(layer, keras.layers.RandomCrop):
+            raise ValueError(
+                f"Expected an augmentation that draws for each image; received {layer.name!r}, a "
+                "keras.layers.RandomCrop, which crops a whole batch at one place. Use `kt.layers.RandomResizedCrop`."
+            )

@@ -1,0 +1,83 @@
+"""What methods on two views of an image share: the projections, their contrast, and checks."""
+
+from keras import ops
+
+from keras_transfer.chunks import map_chunks, run_in_chunks
+from keras_transfer.losses.contrastive import both_views, example_numbers, sup_con, sup_con_rows
+from keras_transfer.networks import all_rows, check_features, run_pair
+
+
+def project_views(encoder, projector, x, training=False, chunk_size=None):
+    """Runs an encoder and a projector on both views, in one pass.
+
+    Args:
+        encoder: network from an input to features `(batch, dim)`.
+        projector: network from features to `(batch, projected)`.
+        x: dict of `view_1` and `view_2`.
+        training: bool, whether this is a training step.
+        chunk_size: int, examples that go through the networks at once; None: all.
+
+    Returns:
+        The projections of both views, `(batch, projected)` each.
+
+    Raises:
+        ValueError: if the views differ in shape, the encoder does not return `(batch, dim)`, or the batch does not
+            divide into chunks.
+    """
+    shapes = tuple(tuple(x[view].shape) for view in ("view_1", "view_2"))
+    if shapes[0] != shapes[1]:
+        raise ValueError(f"Expected `view_1` and `view_2` of one shape; received {shapes[0]} and {shapes[1]}.")
+
+    def project(view, training):
+        features = check_features(encoder(view, training=training), encoder)
+        return projector(features, training=training)
+
+    def both(x):
+        return run_pair(project, x["view_1"], x["view_2"], training=training)
+
+    if chunk_size is None:
+        return both(x)
+    chunks = run_in_chunks(lambda chunk: ops.stack(both(chunk)), [encoder, projector], x, chunk_size)
+    return tuple(ops.reshape(chunks[:, view], (-1, chunks.shape[-1])) for view in (0, 1))
+
+
+def contrast(view_1, view_2, temperature, labels=None, chunk_size=None):
+    """Returns the contrastive loss of the rows of all replicas: NT-Xent, or with labels the supervised one.
+
+    Args:
+        view_1: tensor `(n, dim)`.
+        view_2: tensor `(n, dim)`.
+        temperature: positive float.
+        labels: integer tensor `(n,)`, or None.
+        chunk_size: int, examples whose similarities to all others are in memory at once; None: all.
+
+    Returns:
+        Scalar, float32.
+    """
+    features = both_views(all_rows(view_1), all_rows(view_2), "contrast")
+    numbers = example_numbers(features)
+    if labels is not None:
+        numbers = ops.take(ops.cast(all_rows(labels), "int32"), numbers)
+    if chunk_size is None:
+        return sup_con(features, numbers, temperature)
+    rows = ops.reshape(ops.arange(ops.shape(features)[0], dtype="int32"), (-1, 2 * chunk_size))
+    losses, _ = map_chunks(
+        lambda shared, _, chunk: (sup_con_rows(shared[0], numbers, chunk, temperature), []), [features], [], rows
+    )
+    return ops.mean(losses)
+
+
+def check_no_labels(model, y):
+    """Raises an error if labels come to a method that would not use them."""
+    if y is not None:
+        raise ValueError(
+            f"Expected batches of views without labels, which {type(model).__name__} does not learn from; received "
+            "some. `kt.models.SupCon` is the method that takes labels."
+        )
+
+
+def check_temperature(temperature):
+    """Raises an error unless a temperature is positive; returns it."""
+    if not temperature > 0:
+        raise ValueError(f"Expected a positive `temperature`; received {temperature}.")
+    return temperature
