@@ -56,6 +56,8 @@ class Config:
     """Whether Omniglot's 172 validation characters train too, after all choices were made."""
     mirrored: bool = False
     """Whether mirrored characters are further training classes, as turned ones are; the test has none."""
+    jitter: bool = False
+    """Whether each training image is shifted by up to a pixel and scaled by up to 6 %; the test's are not."""
     test_episodes: int = 1000
     """Test episodes, of 15 queries for each class."""
     runs: pathlib.Path = pathlib.Path("runs/learn_to_adapt")
@@ -109,7 +111,24 @@ def train(config, seed, data):
     stream = kt.streams.episodes(
         x, y, config.ways, shots, queries, config.tasks, batches=batches, rotations=True, seed=seed
     )
+    stream = jittered(stream) if config.jitter else stream
     return model, model.fit(stream, epochs=config.steps // batches, shuffle=False, verbose=2).history
+
+
+def jittered(stream):
+    """Shifts and scales each image of the episodes a little."""
+    crop = keras.Sequential(
+        [layers.ZeroPadding2D(1), kt.layers.RandomResizedCrop(28, 28, scale=(0.77, 0.98), ratio=(0.94, 1.06))]
+    )
+
+    def change(images):
+        return keras.ops.reshape(crop(keras.ops.reshape(images, (-1, *images.shape[2:]))), images.shape)
+
+    def each(x, y):
+        (support, labels), query = x["support"], x["query"]
+        return {"support": (change(support), labels), "query": change(query)}, y
+
+    return stream.map(each).prefetch(2)
 
 
 def measure(config, seed, model, data):
@@ -117,7 +136,8 @@ def measure(config, seed, model, data):
     transductive = config.batch_norm == "batch" and config.method != "anil"
     normalization = "moving averages" if config.method == "anil" else config.batch_norm
     card = learn_episodes.protocol(config, normalization, seed)
-    card |= {"train_mirrored": config.mirrored, "steps": config.steps, "tasks": config.tasks}
+    card |= {"train_mirrored": config.mirrored, "train_jitter": config.jitter}
+    card |= {"steps": config.steps, "tasks": config.tasks}
     episodes = kt.streams.episodes(
         *data, config.ways, config.shots, 15, 10, batches=config.test_episodes // 10, rotations=True, seed=seed
     )

@@ -51,10 +51,11 @@ class RandomResizedCrop(keras.layers.Layer):
     def call(self, images, training=True):
         """Cuts and resizes."""
         images = ops.cast(images, self.compute_dtype)
-        heights, widths = ops.ones((2, ops.shape(images)[0]), self.compute_dtype)
-        tops, lefts = ops.zeros_like(heights), ops.zeros_like(widths)
+        rows = ops.shape(images)[0]
+        tops = lefts = ops.zeros((rows,), self.compute_dtype)
+        heights = widths = ops.ones((rows,), self.compute_dtype)
         if training:
-            draws = keras.random.uniform((4, ops.shape(images)[0]), dtype=self.compute_dtype, seed=self.seed_generator)
+            draws = keras.random.uniform((4, rows), dtype=self.compute_dtype, seed=self.seed_generator)
             areas = self.scale[0] + (self.scale[1] - self.scale[0]) * draws[0]
             low, high = (math.log(value) for value in self.ratio)
             ratios = ops.exp(low + (high - low) * draws[1]) * (images.shape[1] / images.shape[2])
@@ -62,8 +63,7 @@ class RandomResizedCrop(keras.layers.Layer):
             tops, lefts = draws[2] * (1.0 - heights), draws[3] * (1.0 - widths)
         down = self._resize(tops, heights, images.shape[1], self.height)
         across = self._resize(lefts, widths, images.shape[2], self.width)
-        rows = ops.einsum("noh,nhwc->nowc", down, images)
-        return ops.einsum("npw,nowc->nopc", across, rows)
+        return ops.einsum("npw,nowc->nopc", across, ops.einsum("noh,nhwc->nowc", down, images))
 
     def compute_output_shape(self, input_shape):
         """Returns the shape of the result."""

@@ -1,4 +1,4 @@
-"""What acts between epochs."""
+"""Gradual unfreezing: groups of variables thaw one after the other."""
 
 import keras
 
