@@ -7,8 +7,8 @@ from keras import ops
 def map_chunks(function, weights, state, chunks):
     """Applies a function to one chunk after the other and keeps the results alone.
 
-    For the gradient each chunk is computed a second time (Gao et al., Scaling Deep Contrastive Learning Batch Size under
-    Memory Limited Setup, RepL4NLP 2021, arXiv:2101.06983), so that memory does not grow with the number of chunks.
+    For the gradient each chunk is computed a second time, so that memory does not grow with the number of chunks: Gao
+    et al., Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup, RepL4NLP 2021, arXiv:2101.06983.
 
     Args:
         function: function of `(weights, state, chunk)` that returns a float32 tensor and the next state. What else it

@@ -210,3 +210,46 @@ def fits(x, supports, curves):
         row[0].set_ylabel(name)
     panels[0, 0].legend(fontsize=8)
     return figure
+
+
+def neighbours(images, features, rows=8, columns=10):
+    """Images, each with the nearest others by the cosine of their features on its right.
+
+    Args:
+        images: uint8 array `(n, height, width, 1 or 3)`.
+        features: array `(n, dim)`.
+        rows: int, images that are asked for.
+        columns: int, neighbours of each.
+    """
+    unit = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+    figure = Figure(figsize=(0.8 * (columns + 1), 0.8 * rows + 0.3), layout="constrained")
+    for row, panels in enumerate(figure.subplots(rows, columns + 1, squeeze=False)):
+        order = np.argsort(-(unit @ unit[row]))
+        for panel, place in zip(panels, (row, *order[order != row])):
+            panel.imshow(images[place], cmap="gray")
+            panel.axis("off")
+        if not row:
+            panels[0].set_title("asked", fontsize=9)
+            panels[1].set_title("nearest", fontsize=9)
+    return figure
+
+
+def reconstructions(images, hidden, predicted):
+    """Images, what was visible of them, and what was predicted in the hidden places.
+
+    Args:
+        images: uint8 array `(n, height, width, 1 or 3)`.
+        hidden: array `(n, height, width, 1)`, 1 where pixels were hidden.
+        predicted: array of the images' shape, 0-1.
+    """
+    seen = np.where(hidden > 0, 128, images).astype("uint8")
+    filled = np.where(hidden > 0, np.clip(255 * predicted, 0, 255), images).astype("uint8")
+    figure = Figure(figsize=(0.8 * len(images), 2.6), layout="constrained")
+    panels = figure.subplots(3, len(images), squeeze=False)
+    for row, (title, shown) in zip(panels, (("image", images), ("visible", seen), ("filled", filled))):
+        for panel, image in zip(row, shown):
+            panel.imshow(image, cmap="gray", vmin=0, vmax=255)
+            panel.set_xticks([])
+            panel.set_yticks([])
+        row[0].set_ylabel(title, fontsize=9)
+    return figure

@@ -52,7 +52,7 @@ def test_the_contract_notices_what_is_broken():
 @pytest.mark.skipif(not ON_TENSORFLOW, reason="this is the test that starts JAX")
 def test_contract_on_jax(run_python):
     files = ["tests/test_contract.py", "tests/layers", "tests/losses", "tests/test_schedules.py"]
-    printed = run_python("-m", "pytest", "-p", "no:cacheprovider", *files, KERAS_BACKEND="jax")
+    printed = run_python("-m", "pytest", "-n", "0", "-p", "no:cacheprovider", *files, KERAS_BACKEND="jax")
     assert "passed" in printed and "failed" not in printed
 
 

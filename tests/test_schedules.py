@@ -31,8 +31,20 @@ def test_linear_ramp():
     np.testing.assert_allclose(values(kt.schedules.LinearRamp(4), 0, 1, 4, 5), [0.0, 0.25, 1.0, 1.0])
 
 
+def test_cosine_ramp():
+    """BYOL's momentum, 1 - (1 - start) (cos(pi k / K) + 1) / 2."""
+    ramp = kt.schedules.CosineRamp(steps=10, start=0.9)
+    expected = [1 - 0.1 * (math.cos(math.pi * step / 10) + 1) / 2 for step in (0, 1, 5, 10)]
+    np.testing.assert_allclose(values(ramp, 0, 1, 5, 10, 11), [*expected, 1.0], rtol=1e-6)
+
+
 @pytest.mark.parametrize(
-    "schedule", [kt.schedules.DannRamp(7, peak=0.5, gamma=3.0), kt.schedules.LinearRamp(7, start=0.5, end=0.1)]
+    "schedule",
+    [
+        kt.schedules.CosineRamp(7, start=0.5, end=0.1),
+        kt.schedules.DannRamp(7, peak=0.5, gamma=3.0),
+        kt.schedules.LinearRamp(7, start=0.5, end=0.1),
+    ],
 )
 def test_config(schedule):
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(schedule))
@@ -40,7 +52,7 @@ def test_config(schedule):
     assert values(again, 0, 3, 9) == values(schedule, 0, 3, 9)
 
 
-@pytest.mark.parametrize("ramp", [kt.schedules.DannRamp, kt.schedules.LinearRamp])
+@pytest.mark.parametrize("ramp", [kt.schedules.CosineRamp, kt.schedules.DannRamp, kt.schedules.LinearRamp])
 @pytest.mark.parametrize("steps", [0, -5])
 def test_steps_are_positive(ramp, steps):
     with pytest.raises(ValueError, match=f"Expected a positive number of steps; received {steps}"):

@@ -49,7 +49,7 @@ class CollapseMonitor(keras.callbacks.Callback):
             warnings.warn(
                 f"The features have collapsed: after epoch {epoch + 1} their spread is {logs['embedding_std']:.2g}, "
                 f"below {self.threshold}. What helps: a lower learning rate or a warm-up; BatchNormalization in "
-                "projector and predictor; for BYOL a momentum nearer to 1; for SimSiam a smaller predictor and SGD; for "
-                "BarlowTwins and VICReg larger batches; stronger augmentation does not.",
+                "projector and predictor; for BYOL a momentum nearer to 1; for SimSiam a smaller predictor and SGD; "
+                "for BarlowTwins and VICReg larger batches; stronger augmentation does not.",
                 stacklevel=2,
             )

@@ -50,19 +50,18 @@ class RandomResizedCrop(keras.layers.Layer):
 
     def call(self, images, training=True):
         """Cuts and resizes."""
-        images = ops.cast(images, self.compute_dtype)
-        rows = ops.shape(images)[0]
-        tops = lefts = ops.zeros((rows,), self.compute_dtype)
-        heights = widths = ops.ones((rows,), self.compute_dtype)
+        images, rows = ops.cast(images, self.compute_dtype), ops.shape(images)[0]
+        tops = lefts = ops.zeros((rows,))  # shares of the image's height and width, in single precision
+        heights = widths = ops.ones((rows,))
         if training:
-            draws = keras.random.uniform((4, rows), dtype=self.compute_dtype, seed=self.seed_generator)
+            draws = keras.random.uniform((4, rows), dtype="float32", seed=self.seed_generator)
             areas = self.scale[0] + (self.scale[1] - self.scale[0]) * draws[0]
             low, high = (math.log(value) for value in self.ratio)
             ratios = ops.exp(low + (high - low) * draws[1]) * (images.shape[1] / images.shape[2])
             heights, widths = ops.minimum(ops.sqrt(areas / ratios), 1.0), ops.minimum(ops.sqrt(areas * ratios), 1.0)
             tops, lefts = draws[2] * (1.0 - heights), draws[3] * (1.0 - widths)
-        down = self._resize(tops, heights, images.shape[1], self.height)
-        across = self._resize(lefts, widths, images.shape[2], self.width)
+        down = ops.cast(_resize(tops, heights, images.shape[1], self.height), images.dtype)
+        across = ops.cast(_resize(lefts, widths, images.shape[2], self.width), images.dtype)
         return ops.einsum("npw,nowc->nopc", across, ops.einsum("noh,nhwc->nowc", down, images))
 
     def compute_output_shape(self, input_shape):
@@ -74,11 +73,12 @@ class RandomResizedCrop(keras.layers.Layer):
         names = ("height", "width", "scale", "ratio", "seed")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
-    def _resize(self, starts, lengths, pixels, size):
-        """The matrices `(batch, size, pixels)` that resize a part of an axis; in shares of its length."""
-        centres = (ops.arange(size, dtype=self.compute_dtype) + 0.5) / size
-        places = (starts[:, None] + lengths[:, None] * centres) * pixels - 0.5
-        distances = ops.abs(places[..., None] - ops.arange(pixels, dtype=self.compute_dtype))
-        reach = ops.maximum(lengths * (pixels / size), 1.0)  # averages where the result is smaller
-        shares = ops.maximum(1.0 - distances / reach[:, None, None], 0.0)
-        return shares / ops.sum(shares, axis=-1, keepdims=True)
+
+def _resize(starts, lengths, pixels, size):
+    """The matrices `(batch, size, pixels)` that resize a part of an axis, which is given in shares of its length."""
+    centres = (ops.arange(size, dtype="float32") + 0.5) / size
+    places = (starts[:, None] + lengths[:, None] * centres) * pixels - 0.5
+    distances = ops.abs(places[..., None] - ops.arange(pixels, dtype="float32"))
+    reach = ops.maximum(lengths * (pixels / size), 1.0)  # averages where the result is smaller
+    shares = ops.maximum(1.0 - distances / reach[:, None, None], 0.0)
+    return shares / ops.sum(shares, axis=-1, keepdims=True)

@@ -1,5 +1,8 @@
 """Probes: how well a simple classifier on frozen features does, fitted by scikit-learn."""
 
+import importlib
+import warnings
+
 import numpy as np
 
 
@@ -35,7 +38,10 @@ def linear_probe(features, labels, inverse_penalty=1.0, steps=1000):
     """
     scaler = _sklearn("preprocessing").StandardScaler()
     classifier = _sklearn("linear_model").LogisticRegression(C=inverse_penalty, max_iter=steps)
-    return _sklearn("pipeline").make_pipeline(scaler, classifier).fit(_rows(features), labels)
+    pipeline = _sklearn("pipeline").make_pipeline(scaler, classifier)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", _sklearn("exceptions").ConvergenceWarning)  # `steps` is a limit
+        return pipeline.fit(_rows(features), labels)
 
 
 def linear_accuracy(features, labels, test_features, test_labels, inverse_penalty=1.0, steps=1000):
@@ -61,8 +67,6 @@ def _rows(features):
 
 
 def _sklearn(name):
-    import importlib
-
     try:
         return importlib.import_module(f"sklearn.{name}")
     except ImportError as error:

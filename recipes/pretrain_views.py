@@ -1,0 +1,373 @@
+"""Learns an encoder from unlabelled images, tests what few labels are worth on it, and exports it.
+
+    python -m recipes.pretrain_views
+    python -m recipes.pretrain_views --data fashion_mnist --method simclr --epochs 15
+    python -m recipes.pretrain_views --images my_photos --method byol
+
+By default nothing is downloaded: SimCLR on rendered Latin capitals, in about 10 minutes on two cores. Fashion-MNIST
+comes from `keras.datasets`, which downloads it once (30 MB); an epoch of it takes 30 to 60 seconds. `--images` is a
+folder of your own pictures, `<class>/*.jpg`; one folder of all of them is enough to pretrain and export.
+
+The probes: a logistic regression and the nearest neighbours on frozen features, with all labels. Then few labels: a
+probe, all weights fine-tuned from the probe (LP-FT), or fine-tuned with a new head. Beside them the supervised twin,
+which is the same encoder trained on those labels alone with the same augmentation, and probes of an untrained encoder
+and of pixels. Every choice is made by the labels of 2,000 training images that no arm trains with, none by the test.
+Measured numbers: `results/pretrain_views/<case>.json`, shown in the README.
+"""
+
+import dataclasses
+import math
+import pathlib
+import time
+from typing import Literal
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import layers
+
+import keras_transfer as kt
+from recipes import pictures, runs
+
+VALIDATION = 2000  # training images whose labels choose
+PENALTIES = (0.01, 0.1, 1.0)  # inverse ones, of probes of few labels
+RATES = {"twin": (1e-3, 3e-3), "lp_ft": (3e-4, 1e-3), "fine_tuned": (1e-3, 3e-3)}  # of Adam
+PRETRAINED, BASELINES = ("probe", "lp_ft", "fine_tuned"), ("twin", "random_probe", "pixels_probe")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Settings of one run."""
+
+    data: Literal["glyphs", "fashion_mnist"] = "glyphs"
+    """Images to learn from."""
+    images: pathlib.Path | None = None
+    """Folder of own pictures, `<class>/*.jpg` or `.png`, instead; a fifth of them is the test."""
+    image_size: int = 64
+    """Side in pixels that own pictures are reduced to."""
+    method: Literal["simclr", "sup_con", "byol", "simsiam", "barlow_twins", "vicreg", "mae", "inpainting"] = "simclr"
+    """Method; "sup_con" trains with all labels."""
+    baselines: bool = True
+    """Whether to train and test the supervised twin, the untrained encoder and pixels too."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """One pretraining, and one draw of the few labels, for each; at least two for an interval."""
+    epochs: int = 10
+    """Passes over the unlabelled images."""
+    batch_size: int = 256
+    """Images in a step, two views of each."""
+    learning_rate: float = 2e-3
+    """Of AdamW in pretraining, reached after a twentieth of the steps, before a cosine decay to 0."""
+    weight_decay: float = 1e-4
+    """Of AdamW."""
+    labels_per_class: tuple[int, ...] = (10, 60)
+    """Labelled images of each class."""
+    steps: int = 500
+    """Steps of fine-tuning, of 64 images; the twin takes four times as many."""
+    runs: pathlib.Path = pathlib.Path("runs/pretrain_views")
+    """Folder in which each run makes a folder with its report, histories and pictures."""
+    saved_models: pathlib.Path = pathlib.Path("saved_models")
+    """Folder for the export, `<saved_models>/pretrain_views/<version>/`."""
+    results: pathlib.Path | None = None
+    """Where to copy the report as `pretrain_views/<case>.json`; by default nowhere."""
+
+
+def load(config):
+    """Returns training images with labels, test images with labels, and the names of the classes."""
+    if config.images is not None:
+        x, y, names = kt.datasets.image_folder(config.images, config.image_size)
+        order = np.random.default_rng(0).permutation(len(x))
+        test, train = np.split(order, [len(x) // 5])
+        return (x[train], y[train]), (x[test], y[test]), names
+    if config.data == "fashion_mnist":
+        names = ("top", "trousers", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot")
+        return *((x[..., None], y.astype("int32")) for x, y in keras.datasets.fashion_mnist.load_data()), names
+    names = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+    wide = kt.datasets.Jitter(rotation=20.0, shear=0.4, scale=0.25, translation=0.1)
+    return *(kt.datasets.glyphs(names, n=n, jitter=wide, seed=seed)[:2] for seed, n in enumerate((20_000, 5000))), names
+
+
+def augmentation(config, shape):
+    """Returns the layers that make a view: crops, and changes of light; mirroring and colour where they keep sense."""
+    height, width, channels = shape
+    change = [kt.layers.RandomResizedCrop(height, width, scale=(0.3, 1.0))]
+    if config.images or config.data == "fashion_mnist":
+        change.append(layers.RandomFlip("horizontal"))
+    else:
+        change.append(layers.RandomRotation(0.04, fill_mode="constant", fill_value=0.0))
+    if channels == 3:
+        change.append(layers.RandomColorJitter((0, 255), 0.3, 0.4, (0.3, 0.7), 0.1))
+    else:
+        change += [layers.RandomBrightness(0.3, (0, 255)), layers.RandomContrast(0.4, (0, 255))]
+    return keras.Sequential(change)
+
+
+def build_encoder(config, shape):
+    """Returns a new encoder: four convolutions of stride 2; for MAE a small Vision Transformer."""
+    if config.method == "mae":
+        return kt.backbones.small_vit(shape, patch_size=4 if shape[0] <= 32 else 8, dim=96, blocks=4)
+    x = images = keras.Input(shape, name="images")
+    x = layers.Rescaling(1 / 255)(x)
+    for filters in (32, 64, 128, 256):
+        x = layers.Conv2D(filters, 3, strides=2, padding="same", use_bias=False)(x)
+        x = layers.BatchNormalization()(x)
+        x = layers.ReLU()(x)
+    return keras.Model(images, layers.GlobalAveragePooling2D(name="features")(x), name="encoder")
+
+
+def build(config, shape, steps):
+    """Returns a new compiled model of the method."""
+    encoder = build_encoder(config, shape)
+
+    def mlp(inputs, hidden, outputs, *last):
+        dense = [layers.Dense(hidden, use_bias=False), layers.BatchNormalization(), layers.ReLU()]
+        return keras.Sequential([keras.Input((inputs,)), *dense, layers.Dense(outputs), *last])
+
+    dim = encoder.output_shape[-1]
+    if config.method in ("simclr", "sup_con"):
+        method = kt.models.SimCLR if config.method == "simclr" else kt.models.SupCon
+        model = method(encoder, mlp(dim, 256, 128), temperature=0.2)
+    elif config.method == "byol":
+        momentum = kt.schedules.CosineRamp(steps, start=0.99)
+        model = kt.models.BYOL(encoder, mlp(dim, 512, 128), mlp(128, 512, 128), momentum)
+    elif config.method == "simsiam":
+        projector = mlp(dim, 256, 256, layers.BatchNormalization(center=False, scale=False))
+        model = kt.models.SimSiam(encoder, projector, mlp(256, 64, 256))
+    elif config.method == "barlow_twins":
+        model = kt.models.BarlowTwins(encoder, mlp(dim, 512, 512))
+    elif config.method == "vicreg":
+        model = kt.models.VICReg(encoder, mlp(dim, 512, 512))
+    elif config.method == "mae":
+        model = kt.models.MAE(encoder, kt.backbones.small_vit_decoder(encoder), normalize=False)
+    else:
+        model = kt.models.Inpainting(encoder, picture_decoder(dim, shape))
+    schedule = keras.optimizers.schedules.CosineDecay(
+        0.0, steps - steps // 20, warmup_target=config.learning_rate, warmup_steps=steps // 20
+    )
+    optimizer = keras.optimizers.AdamW(schedule, weight_decay=config.weight_decay)
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    model.compile(optimizer)
+    return model
+
+
+def picture_decoder(dim, shape):
+    """Returns a network from features to images."""
+    height, width, channels = (math.ceil(shape[0] / 4), math.ceil(shape[1] / 4), shape[2])
+    x = features = keras.Input((dim,))
+    x = layers.Reshape((height, width, 32))(layers.Dense(height * width * 32, activation="relu")(x))
+    for filters in (32, 16):
+        x = layers.Conv2DTranspose(filters, 3, strides=2, padding="same", activation="relu")(x)
+    x = layers.Conv2D(channels, 3, padding="same")(x)
+    return keras.Model(features, x[:, : shape[0], : shape[1]], name="decoder")
+
+
+def pretrain(config, seed, images, labels, probe):
+    """Trains one model; `probe` is what the probes between epochs get. Returns it, the history and the seconds."""
+    keras.utils.set_random_seed(seed)
+    steps = config.epochs * (len(images) // config.batch_size)
+    model, augment = build(config, images.shape[1:], steps), augmentation(config, images.shape[1:])
+    if config.method in ("mae", "inpainting"):
+        rows = tf.data.Dataset.from_tensor_slices(images).shuffle(len(images), seed=seed)
+        crop = keras.Sequential(augment.layers[:2])
+        stream = rows.batch(config.batch_size, drop_remainder=True).map(lambda x: {"image": crop(x)}).prefetch(2)
+        watched = images[:500]
+    else:
+        labels = labels if config.method == "sup_con" else None
+        stream = kt.streams.views(images, augment, config.batch_size, labels, seed)
+        watched = dict(zip(("view_1", "view_2"), (augment(images[:500]).numpy() for _ in range(2))))
+    callbacks = [kt.callbacks.CollapseMonitor(watched), keras.callbacks.TerminateOnNaN(raise_error=True)]
+    if probe is not None:
+        callbacks.append(kt.callbacks.KNNProbe(*probe))
+    start = time.perf_counter()
+    history = model.fit(stream, epochs=config.epochs, shuffle=False, verbose=2, callbacks=callbacks).history
+    return model, history, time.perf_counter() - start
+
+
+def probes(features, labels):
+    """Returns the accuracies of the probes with all labels; arguments are dicts of `train` and `test`."""
+    parts = (features["train"], labels["train"], features["test"], labels["test"])
+    knn = kt.metrics.knn_accuracy(*parts)
+    return {"linear_accuracy": kt.metrics.linear_accuracy(*parts, steps=100), "knn_accuracy": knn}
+
+
+def draw(labels, per_class, seed):
+    """Returns the places of the labelled images."""
+    rng = np.random.default_rng(seed)
+    return np.concatenate([rng.permutation(np.flatnonzero(labels == c))[:per_class] for c in np.unique(labels)])
+
+
+def probe_few(features, labels, few):
+    """Returns the probe of few labels whose penalty the validation part likes best, and its accuracies there."""
+    best = None
+    for penalty in PENALTIES:
+        probe = kt.metrics.linear_probe(features["train"][few], labels["train"][few], penalty, steps=200)
+        found = {part: probe.score(features[part], labels[part]) for part in ("validation", "test")}
+        if best is None or found["validation"] > best[1]["validation"]:
+            best = probe, found
+    return best
+
+
+def probe_head(probe):
+    """Returns a probe as a layer on features."""
+    scaler, regression = (step for _, step in probe.steps)
+    weights = (regression.coef_ / scaler.scale_).T
+    head = layers.Dense(weights.shape[1])
+    head.build((None, len(weights)))
+    head.set_weights([weights, regression.intercept_ - scaler.mean_ @ weights])
+    return head
+
+
+def fit_few(config, encoder, head, x, y, steps, rate, seed):
+    """Trains an encoder and a head on few labels with the augmentation of the pretraining; returns the classifier."""
+    keras.utils.set_random_seed(seed)
+    augment = augmentation(config, x.shape[1:])
+    rows = tf.data.Dataset.from_tensor_slices((x, y)).shuffle(len(x), seed=seed).repeat().batch(64)
+    stream = rows.map(lambda x, y: (augment(x), y)).prefetch(2)
+    model = keras.Sequential([encoder, head])
+    optimizer = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(rate, steps))
+    model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+    model.fit(stream, steps_per_epoch=steps, shuffle=False, verbose=0)
+    return model
+
+
+def best_of(rates, train, x, y):
+    """Trains at each rate; returns the accuracies of the one that the validation part likes best, and its rate."""
+    found = []
+    for rate in rates:
+        model = train(rate)
+        answers = {
+            part: model.predict(x[part], batch_size=500, verbose=0).argmax(-1) for part in ("validation", "test")
+        }
+        found.append({part: float((answer == y[part]).mean()) for part, answer in answers.items()} | {"rate": rate})
+    return max(found, key=lambda run: run["validation"])
+
+
+def few_labels(config, seed, encoder, features, x, y, others):
+    """Returns `{arm: {"validation", "test", ...}}` for each number of labels; `others` are features of baselines."""
+    measured, classes = {}, len(np.unique(y["train"]))
+
+    def new_head():
+        return layers.Dense(classes)
+
+    for per_class in config.labels_per_class:
+        few = draw(y["train"], per_class, seed)
+        labelled = x["train"][few], y["train"][few]
+
+        def tuned(arm, start, make_head, steps, few=labelled, frozen=True):
+            def train(rate):
+                copy = keras.models.clone_model(start)
+                copy.set_weights(start.get_weights())
+                if frozen:
+                    kt.finetuning.freeze_batch_norm(copy)
+                return fit_few(config, copy, make_head(), *few, steps, rate, seed)
+
+            return best_of(RATES[arm], train, x, y)
+
+        probe, found = probe_few(features, y, few)
+        arms = {"probe": found}
+        arms["lp_ft"] = tuned("lp_ft", encoder, lambda probe=probe: probe_head(probe), config.steps)
+        arms["fine_tuned"] = tuned("fine_tuned", encoder, new_head, config.steps)
+        if config.baselines:
+            keras.utils.set_random_seed(seed)
+            new = build_encoder(config, x["train"].shape[1:])
+            arms["twin"] = tuned("twin", new, new_head, 4 * config.steps, frozen=False)
+            for name, baseline in others.items():
+                arms[f"{name}_probe"] = probe_few(baseline, y, few)[1]
+        measured[per_class] = arms
+        shown = ", ".join(f"{arm} {run['test']:.3f}" for arm, run in arms.items())
+        print(f"seed {seed}, {per_class} labels of each class: {shown}", flush=True)
+    return measured
+
+
+def compare(few):
+    """Returns the report of one number of labels; `few` is `{arm: {seed: accuracies}}`.
+
+    The pretrained arm that the validation part likes best, on the mean of the seeds, is `chosen`.
+    """
+    means = {arm: np.mean([run["validation"] for run in few[arm].values()]) for arm in PRETRAINED}
+    arms = {arm: {seed: {"accuracy": run["test"]} for seed, run in found.items()} for arm, found in few.items()}
+    chosen = max(means, key=means.get)
+    arms["chosen"] = arms[chosen]
+    baselines = [arm for arm in BASELINES if arm in arms]
+    extra = {"chosen": chosen, "validation": means}
+    return kt.report.TransferReport(arms, baselines, "accuracy", extra) if baselines else None
+
+
+def main(config):
+    """Pretrains, probes, fine-tunes, draws, exports and verifies; returns the record."""
+    (images, labels), (test, test_labels), names = load(config)
+    probed = len(names) > 1
+    order = np.random.default_rng(0).permutation(len(images))
+    held, rest = np.split(order, [min(VALIDATION, len(images) // 5)])
+    x = {"train": images[rest], "validation": images[held], "test": test}
+    y = {"train": labels[rest], "validation": labels[held], "test": test_labels}
+    between = (x["train"][:5000], y["train"][:5000], x["validation"], y["validation"]) if probed else None
+    full, few, histories, seconds, kept = {}, {n: {} for n in config.labels_per_class}, [], {}, None
+    for seed in config.seeds:
+        model, history, seconds[seed] = pretrain(config, seed, images, labels, between)
+        histories.append(history)
+        kept = kept or model
+        if not probed:
+            continue
+        features = {part: model.predict(rows, batch_size=500, verbose=0) for part, rows in x.items()}
+        full.setdefault(config.method, {})[seed] = probes(features, y)
+        others = {}
+        if config.baselines:
+            keras.utils.set_random_seed(seed)
+            random = build_encoder(config, images.shape[1:])
+            others["random"] = {part: random.predict(rows, batch_size=500, verbose=0) for part, rows in x.items()}
+            others["pixels"] = {part: rows.reshape(len(rows), -1) / np.float32(255) for part, rows in x.items()}
+            for name, baseline in others.items():
+                full.setdefault(name, {})[seed] = probes(baseline, y)
+        print(f"seed {seed}, all labels: { {arm: found[seed] for arm, found in full.items()} }", flush=True)
+        for per_class, arms in few_labels(config, seed, model.encoder, features, x, y, others).items():
+            for arm, run in arms.items():
+                few[per_class].setdefault(arm, {})[seed] = run
+
+    version = kt.export(kept, config.saved_models / "pretrain_views", test)
+    verified = kt.serving.verify(version, kept, test[:16])
+    record = {"config": runs.settings(config), "seconds": seconds, "all_labels": full, "few_labels": few}
+    record |= {"parameters": kept.encoder.count_params(), "export": verified._asdict(), "histories": histories}
+    reports = {n: report for n, arms in few.items() if len(config.seeds) > 1 and arms and (report := compare(arms))}
+    record["reports"] = {n: report.to_dict() for n, report in reports.items()}
+    case = f"{config.images.name if config.images else config.data}_{config.method}"
+    folder = runs.folder(config, case)
+    folder.mkdir(parents=True)
+    for name, figure in draw_pictures(config, kept, histories, test, test_labels).items():
+        figure.savefig(folder / f"{name}.png", dpi=110)
+    runs.write(record, folder, config, "pretrain_views", case)
+    for n, report in reports.items():
+        print(f"\n{n} labels of each class; chosen: {report.extra['chosen']}\n{report}")
+    print(f"\nPictures and report: {folder}\nExport: {version}")
+    print(f"Largest difference in a fresh process: {max(verified.differences.values()):.1e}")
+    return record
+
+
+def draw_pictures(config, model, histories, images, labels):
+    """Returns the figures of a run by name."""
+    chosen = np.random.default_rng(0).permutation(len(images))[:1000]
+    features = model.predict(images[chosen], verbose=0)
+    augment = augmentation(config, images.shape[1:])
+    views = {f"view {n}": np.clip(augment(images[chosen[:48]]).numpy(), 0, 255).astype("uint8") for n in (1, 2)}
+    figures = {
+        "views": pictures.samples({"images": images[chosen[:48]], **views}),
+        "neighbours": pictures.neighbours(images[chosen], features),
+        "embedding": pictures.classes(features, labels[chosen]),
+        "curves": pictures.curves({config.method: histories}),
+    }
+    if config.method in ("mae", "inpainting"):
+        shown = images[chosen[:12]]
+        outputs = model({"image": shown})
+        predicted, hidden = np.array(outputs["predicted"]), np.array(outputs.get("hole", outputs.get("hidden")))
+        if config.method == "mae":
+            height, width = images.shape[1:3]
+            predicted = model.cut.join(predicted, height, width)
+            hidden = np.repeat(hidden[..., None].astype("float32"), outputs["predicted"].shape[-1], -1)
+            hidden = np.array(model.cut.join(hidden, height, width))[..., :1]
+        figures["reconstructions"] = pictures.reconstructions(shown, hidden, np.array(predicted))
+    return figures
+
+
+if __name__ == "__main__":
+    import tyro
+
+    main(tyro.cli(Config, description=__doc__))

@@ -1,0 +1,53 @@
+import keras
+import numpy as np
+import pytest
+
+import keras_transfer as kt
+from tests.contract import METHODS, views
+
+
+def data(rows, seed=0):
+    """Rows whose class is the sign of their first feature."""
+    (x, _), (first, _) = views(rows, seed)
+    return first, (first[:, 0] > 0).astype("int32")
+
+
+def test_probes_write_into_the_logs_that_later_callbacks_read():
+    model = METHODS["SimCLR"].make()
+    model.optimizer.learning_rate = 0.0  # nothing to gain
+    stop = keras.callbacks.EarlyStopping("knn_accuracy", mode="max", patience=0)
+    probes = [kt.callbacks.KNNProbe(*data(60), *data(40, 1)), kt.callbacks.LinearProbe(*data(60), *data(40, 1))]
+    history = model.fit(views(12)[0][0], batch_size=6, epochs=5, verbose=0, callbacks=[*probes, stop]).history
+    assert len(history["knn_accuracy"]) == len(history["loss"]) == 2
+    features = model.predict(data(60)[0], verbose=0), model.predict(data(40, 1)[0], verbose=0)
+    expected = kt.metrics.knn_accuracy(features[0], data(60)[1], features[1], data(40, 1)[1])
+    assert history["knn_accuracy"][-1] == expected
+    assert 0.5 < history["linear_accuracy"][-1] <= 1.0
+
+
+def test_epochs_between_probes_repeat_the_last_number():
+    model = METHODS["SimCLR"].make()
+    model.optimizer.learning_rate = 10.0
+    probe = kt.callbacks.LinearProbe(*data(60), *data(200, 1), every=2)
+    history = model.fit(views(12)[0][0], batch_size=6, epochs=6, verbose=0, callbacks=[probe]).history
+    first, *rest = history["linear_accuracy"]
+    assert rest[0] != first or rest[2] != rest[0]  # it moves
+    assert rest[0] == rest[1] and rest[2] == rest[3]
+
+
+def test_labels_are_checked():
+    x, y = data(10)
+    with pytest.raises(ValueError, match="as many integer labels; received 10 and 9"):
+        kt.callbacks.KNNProbe(x, y[:9], x, y)
+    with pytest.raises(ValueError, match="received 10 and 10 of float64"):
+        kt.callbacks.LinearProbe(x, y, x, y.astype("float64"))
+
+
+def test_nan_stops_training_and_names_the_step():
+    """Keras's own callback; named in the README."""
+    model = METHODS["SimCLR"].make()
+    x = views(12)[0][0]
+    x["view_1"][8:] = np.nan
+    stop = keras.callbacks.TerminateOnNaN(raise_error=True)
+    with pytest.raises(RuntimeError, match="batch 2"):
+        model.fit(x, batch_size=3, shuffle=False, verbose=0, callbacks=[stop])
