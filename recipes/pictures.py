@@ -143,7 +143,7 @@ def classes(features, labels):
     """t-SNE of features `(rows, dim)`, coloured by class."""
     from sklearn.manifold import TSNE
 
-    points = TSNE(init="pca", random_state=0).fit_transform(features)
+    points = TSNE(init="pca", random_state=0, perplexity=min(30, (len(features) - 1) // 3)).fit_transform(features)
     figure = Figure(figsize=(5, 4.6), layout="constrained")
     panel = figure.subplots()
     drawn = panel.scatter(*points.T, s=14, c=labels, cmap="tab10")

@@ -16,7 +16,11 @@ def test_every_public_method_has_a_row():
 @pytest.mark.parametrize("name", METHODS)
 def test_contract(name):
     row = METHODS[name]
-    kt.testing.check_model(row.make, row.batch, row.plain, export=False)
+    if ON_TENSORFLOW or name != "MAE":
+        kt.testing.check_model(row.make, row.batch, row.plain, export=False)
+    else:  # without float16, in which JAX has no attention on CPUs
+        kt.testing.check_training(row.make, row.batch, row.plain)
+        kt.testing.check_saving(row.make, row.batch, row.plain)
 
 
 @pytest.mark.skipif(not ON_TENSORFLOW, reason="SavedModels are written by TensorFlow")
