@@ -8,8 +8,10 @@ import keras_transfer as kt
 
 
 def settings(config):
-    """Returns the settings that a record keeps: not the folders of one machine, that of a backbone neither."""
-    kept = {k: v for k, v in dataclasses.asdict(config).items() if k not in ("runs", "saved_models", "results")}
+    """Returns the settings that a record keeps: not the folders of one machine, those of a backbone and of own pictures neither."""
+    kept = {
+        k: v for k, v in dataclasses.asdict(config).items() if k not in ("runs", "saved_models", "results", "images")
+    }
     if "backbone" in kept:
         kept["backbone"] = kept["backbone"].partition(":")[0]
     return kept
