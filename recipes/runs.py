@@ -8,7 +8,7 @@ import keras_transfer as kt
 
 
 def settings(config):
-    """Returns the settings that a record keeps: not the folders of one machine, those of a backbone and of own pictures neither."""
+    """Returns the settings that a record keeps: no folders of one machine, and of a backbone its kind alone."""
     kept = {
         k: v for k, v in dataclasses.asdict(config).items() if k not in ("runs", "saved_models", "results", "images")
     }

@@ -46,7 +46,8 @@ def test_compares_with_every_baseline_and_leaves_its_record(photos, tmp_path):
     assert set(written["few_labels"]["4"]) == {*pretrain_views.PRETRAINED, *pretrain_views.BASELINES}
     report = written["reports"]["4"]
     assert (
-        set(report["gains"]) == {*pretrain_views.PRETRAINED, "chosen"} and report["chosen"] in pretrain_views.PRETRAINED
+        set(report["gains"]) == {*pretrain_views.PRETRAINED, "chosen"}
+        and report["extra"]["chosen"] in pretrain_views.PRETRAINED
     )
     for arms in written["few_labels"].values():
         for runs in arms.values():
