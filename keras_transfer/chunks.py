@@ -61,8 +61,8 @@ def map_chunks(function, weights, state, chunks):
 
         return (results.stack(), *last), backward
 
-    results, *state = run(*weights)
-    return results, state
+    results, *last = run(*weights)  # not `state`, with which the second pass begins
+    return results, last
 
 
 def run_in_chunks(run, networks, x, size):
@@ -80,13 +80,11 @@ def run_in_chunks(run, networks, x, size):
         Tensor `(rows / size, ...)`, the results of the chunks, float32.
 
     Raises:
-        ValueError: if the rows are known not to divide by `size`, or a network draws random numbers.
+        ValueError: if the rows are known not to divide by `size`.
     """
     rows = keras.tree.flatten(x)[0].shape[0]
     if rows is not None and rows % size:
         raise ValueError(f"Expected a batch that divides into chunks of {size} rows; received {rows} rows.")
-    if any(id(v) not in map(id, n.weights) for n in networks for v in n.non_trainable_variables):
-        raise ValueError("Expected networks without layers that draw random numbers, such as Dropout, in chunks.")
     trainable = [v for network in networks for v in network.trainable_variables]
     others = [v for network in networks for v in network.non_trainable_variables]
 

@@ -71,8 +71,9 @@ class TransferModel(keras.Model):
     # What a method writes.
 
     def infer(self, x, training=False):
-        """Computes the served prediction from a plain input."""
-        return self.head(self.encoder(x, training=training), training=training)
+        """Computes what is served from a plain input: the head's prediction, or where there is none the features."""
+        features = self.encoder(x, training=training)
+        return self.head(features, training=training) if hasattr(self, "head") else features
 
     def forward(self, x, training=False):
         """Computes the outputs that the loss terms need, as a dict; compiled losses and metrics see `prediction`."""

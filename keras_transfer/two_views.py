@@ -18,7 +18,7 @@ def project_views(encoder, projector, x, training=False, chunk_size=None):
         chunk_size: int, examples that go through the networks at once; None: all.
 
     Returns:
-        The projections of both views, `(batch, projected)` each.
+        Dict of the projections `view_1` and `view_2`, `(batch, projected)` each.
 
     Raises:
         ValueError: if the views differ in shape, the encoder does not return `(batch, dim)`, or the batch does not
@@ -36,9 +36,11 @@ def project_views(encoder, projector, x, training=False, chunk_size=None):
         return run_pair(project, x["view_1"], x["view_2"], training=training)
 
     if chunk_size is None:
-        return both(x)
-    chunks = run_in_chunks(lambda chunk: ops.stack(both(chunk)), [encoder, projector], x, chunk_size)
-    return tuple(ops.reshape(chunks[:, view], (-1, chunks.shape[-1])) for view in (0, 1))
+        projected = both(x)
+    else:
+        chunks = run_in_chunks(lambda chunk: ops.stack(both(chunk)), [encoder, projector], x, chunk_size)
+        projected = (ops.reshape(chunks[:, view], (-1, chunks.shape[-1])) for view in (0, 1))
+    return dict(zip(("view_1", "view_2"), projected))
 
 
 def contrast(view_1, view_2, temperature, labels=None, chunk_size=None):
@@ -74,10 +76,3 @@ def check_no_labels(model, y):
             f"Expected batches of views without labels, which {type(model).__name__} does not learn from; received "
             "some. `kt.models.SupCon` is the method that takes labels."
         )
-
-
-def check_temperature(temperature):
-    """Raises an error unless a temperature is positive; returns it."""
-    if not temperature > 0:
-        raise ValueError(f"Expected a positive `temperature`; received {temperature}.")
-    return temperature

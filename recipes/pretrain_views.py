@@ -197,13 +197,11 @@ def draw(labels, per_class, seed):
 
 def probe_few(features, labels, few):
     """Returns the probe of few labels whose penalty the validation part likes best, and its accuracies there."""
-    best = None
-    for penalty in PENALTIES:
-        probe = kt.metrics.linear_probe(features["train"][few], labels["train"][few], penalty, steps=200)
-        found = {part: probe.score(features[part], labels[part]) for part in ("validation", "test")}
-        if best is None or found["validation"] > best[1]["validation"]:
-            best = probe, found
-    return best
+    train = features["train"][few], labels["train"][few]
+    probes = [kt.metrics.linear_probe(*train, penalty, steps=200) for penalty in PENALTIES]
+    scores = [probe.score(features["validation"], labels["validation"]) for probe in probes]
+    best = probes[np.argmax(scores)]
+    return best, {"validation": max(scores), "test": best.score(features["test"], labels["test"])}
 
 
 def probe_head(probe):
@@ -231,14 +229,14 @@ def fit_few(config, encoder, head, x, y, steps, rate, seed):
 
 def best_of(rates, train, x, y):
     """Trains at each rate; returns the accuracies of the one that the validation part likes best, and its rate."""
-    found = []
-    for rate in rates:
-        model = train(rate)
-        answers = {
-            part: model.predict(x[part], batch_size=500, verbose=0).argmax(-1) for part in ("validation", "test")
-        }
-        found.append({part: float((answer == y[part]).mean()) for part, answer in answers.items()} | {"rate": rate})
-    return max(found, key=lambda run: run["validation"])
+
+    def accuracy(model, part):
+        return float((model.predict(x[part], batch_size=500, verbose=0).argmax(-1) == y[part]).mean())
+
+    models = [train(rate) for rate in rates]
+    scores = [accuracy(model, "validation") for model in models]
+    best = int(np.argmax(scores))
+    return {"validation": scores[best], "test": accuracy(models[best], "test"), "rate": rates[best]}
 
 
 def few_labels(config, seed, encoder, features, x, y, others):

@@ -31,15 +31,14 @@ def test_gradient_with_labels():
         np.testing.assert_allclose(a, b, atol=1e-6)
 
 
-def normalized():
-    layer = keras.layers.BatchNormalization()
-    networks = keras.Sequential([encoder(), layer]), projector()
-    return networks
+def networks_with(*layers):
+    """An encoder that ends in these layers, and a projector."""
+    return keras.Sequential([encoder(), *layers]), projector()
 
 
 def test_batch_norm_normalises_by_chunk_and_moves_once_for_each():
     """After one step from chunks the moving mean is that of one pass over each chunk."""
-    networks = normalized()
+    networks = networks_with(keras.layers.BatchNormalization())
     keras.utils.set_random_seed(0)
     model = unlabelled(kt.models.SimCLR(*networks, chunk_size=12), keras.optimizers.SGD(0.0))
     x = views(24)[0][0]
@@ -52,10 +51,34 @@ def test_batch_norm_normalises_by_chunk_and_moves_once_for_each():
     np.testing.assert_allclose(layer.moving_mean, mean, rtol=1e-4)
 
 
-def test_networks_that_draw_are_refused():
-    drops = keras.Sequential([encoder(), keras.layers.Dropout(0.5)])
-    with pytest.raises(ValueError, match="without layers that draw random numbers"):
-        step(6, networks=(drops, projector()))
+def test_dropout_draws_anew_in_each_step():
+    """With the rate 0 nothing moves but the seed."""
+    keras.utils.set_random_seed(0)
+    networks = networks_with(keras.layers.Dropout(0.5))
+    model = unlabelled(kt.models.SimCLR(*networks, chunk_size=6), keras.optimizers.SGD(0.0))
+    losses = [float(model.train_on_batch(views(24)[0][0], return_dict=True)["contrast_term"]) for _ in range(3)]
+    assert np.isfinite(losses).all() and len(set(losses)) == 3
+
+
+def test_gradient_passes_through_the_very_dropout_of_the_loss():
+    """The slope of the loss along the gradient is the gradient's square, if both passes see the same draws."""
+    keras.utils.set_random_seed(0)
+    networks = networks_with(keras.layers.Dropout(0.5))
+    model = unlabelled(kt.models.SimCLR(*networks, chunk_size=4), keras.optimizers.SGD(1.0))
+    x, before = views(12)[0][0], model.get_weights()
+    (seed,) = (v for v in networks[0].non_trainable_variables if "seed" in v.path)
+    start = keras.ops.convert_to_numpy(seed).copy()
+    model.train_on_batch(x)
+    trains = [v.trainable for v in model.weights]
+    gradients = [a - b for a, b in zip(before, model.get_weights())]
+    model.optimizer.learning_rate = 0.0
+    losses = []
+    for share in (-0.005, 0.005):
+        model.set_weights([w + share * g if t else w for w, g, t in zip(before, gradients, trains)])
+        seed.assign(start)
+        losses.append(float(model.train_on_batch(x, return_dict=True)["loss"]))
+    expected = sum(np.sum(np.square(g)) for g, t in zip(gradients, trains) if t)
+    np.testing.assert_allclose((losses[1] - losses[0]) / 0.01, expected, rtol=0.02)
 
 
 def test_graph_does_not_grow_with_the_batch():

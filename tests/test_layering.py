@@ -162,7 +162,7 @@ def test_the_recipe_check_notices(source):
 @pytest.mark.parametrize(
     "path, source",
     [
-        ("keras_transfer/losses/coral.py", "from keras_transfer.losses.pairs import check_pair"),
+        ("keras_transfer/losses/coral.py", "from keras_transfer.losses.checks import check_pair"),
         ("keras_transfer/model.py", "def f():\n    import tensorflow as tf"),
         ("keras_transfer/models/meta/maml.py", "import tensorflow as tf\nclass A:\n    def train_step(self): pass"),
         ("keras_transfer/models/meta/maml.py", "from keras_transfer import gradients, losses, model"),

@@ -129,6 +129,17 @@ def test_speed_of_maml_is_as_measured():
         assert ", ".join(parts) in text
 
 
+def test_minutes_of_training_are_as_measured():
+    minutes = {
+        path.stem.removeprefix("omniglot_"): test["seconds"] / 60
+        for path in ADAPTED
+        for tests in json.loads(path.read_text())["tests"].values()
+        for test in tests
+    }
+    line = f"`maml` took {minutes['maml']:.0f} minutes, `fomaml` {minutes['fomaml']:.0f} and `reptile` "
+    assert line + f"{minutes['reptile']:.0f}" in " ".join(README.split())
+
+
 def test_setup_commands_use_extras_that_exist():
     setup = (ROOT / "setup.cfg").read_text()
     commands = [line for block in blocks("bash") for line in block.splitlines() if "pip install" in line]

@@ -2,7 +2,7 @@
 
 from keras import ops
 
-from keras_transfer.losses.contrastive import check_views
+from keras_transfer.losses.checks import check_views
 
 
 def barlow_twins(view_1, view_2):

@@ -2,6 +2,8 @@
 
 from keras import ops
 
+from keras_transfer.losses.checks import check_views
+
 
 def nt_xent(view_1, view_2, temperature=0.2):
     """Returns the normalised, temperature-scaled cross entropy between two views.
@@ -91,16 +93,3 @@ def example_numbers(features):
 def unit_rows(features):
     """Returns rows of length 1, float32."""
     return ops.normalize(ops.cast(features, "float32"), axis=-1)
-
-
-def check_views(view_1, view_2, purpose):
-    """Raises an error unless both views are `(rows, dim)` of one shape with at least 2 rows, which `purpose` needs."""
-    shapes = tuple(view_1.shape), tuple(view_2.shape)
-    known = all(a is None or b is None or a == b for a, b in zip(*shapes))
-    if len(shapes[0]) != 2 or len(shapes[1]) != 2 or not known:
-        raise ValueError(
-            f"Expected `view_1` and `view_2` features of one shape (rows, dim); received shapes {shapes[0]} and "
-            f"{shapes[1]}."
-        )
-    if shapes[0][0] is not None and shapes[0][0] < 2:
-        raise ValueError(f"Expected batches of at least 2 examples to {purpose}; received {shapes[0][0]}.")

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_transfer.losses.pairs import check_pair
+from keras_transfer.losses.checks import check_pair
 
 
 def coral(source, target, normalize=True):

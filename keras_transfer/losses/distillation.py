@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from keras_transfer.losses.checks import check_temperature
+
 
 def distillation(teacher_logits, student_logits, temperature=2.0):
     """Returns the divergence of a student's softened predictions from a teacher's.
@@ -57,13 +59,6 @@ class DistillationLoss(keras.losses.Loss):
     def get_config(self):
         """Returns the constructor's arguments."""
         return {**super().get_config(), "temperature": self.temperature}
-
-
-def check_temperature(temperature):
-    """Raises an error unless the temperature is positive; returns it."""
-    if not temperature > 0:
-        raise ValueError(f"Expected a positive temperature; received {temperature}.")
-    return temperature
 
 
 def _rows(teacher, student, temperature):

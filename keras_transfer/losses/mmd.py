@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_transfer.losses.pairs import check_pair
+from keras_transfer.losses.checks import check_pair
 
 FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)
 

@@ -2,7 +2,7 @@
 
 from keras import ops
 
-from keras_transfer.losses.contrastive import check_views
+from keras_transfer.losses.checks import check_views
 
 
 def vicreg(view_1, view_2, epsilon=1e-4):

@@ -2,7 +2,8 @@
 
 import keras
 
-from keras_transfer.losses.distillation import check_temperature, distillation
+from keras_transfer.losses.checks import check_temperature
+from keras_transfer.losses.distillation import distillation
 from keras_transfer.model import TransferModel
 
 

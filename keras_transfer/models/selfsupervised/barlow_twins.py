@@ -49,14 +49,9 @@ class BarlowTwins(TransferModel):
         super().__init__({"invariance": 1.0, "redundancy": redundancy_weight}, **kwargs)
         self.encoder, self.projector, self.redundancy_weight = encoder, projector, redundancy_weight
 
-    def infer(self, x, training=False):
-        """Returns the features."""
-        return self.encoder(x, training=training)
-
     def forward(self, x, training=False):
         """Returns the projections of both views."""
-        view_1, view_2 = project_views(self.encoder, self.projector, x, training)
-        return {"view_1": view_1, "view_2": view_2}
+        return project_views(self.encoder, self.projector, x, training)
 
     def loss_terms(self, x, y, outputs, sample_weight=None):
         """Returns `invariance` and `redundancy`."""

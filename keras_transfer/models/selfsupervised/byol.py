@@ -4,7 +4,7 @@ import keras
 
 from keras_transfer.losses.negative_cosine import negative_cosine
 from keras_transfer.model import TransferModel
-from keras_transfer.networks import copy_network
+from keras_transfer.networks import copy_network, run_pair
 from keras_transfer.two_views import check_no_labels, project_views
 
 
@@ -56,21 +56,16 @@ class BYOL(TransferModel):
         for variable in self.teacher_encoder.variables + self.teacher_projector.variables:
             variable.trainable = False  # not the layers: their BatchNormalization would use moving averages
 
-    def infer(self, x, training=False):
-        """Returns the features."""
-        return self.encoder(x, training=training)
-
     def forward(self, x, training=False):
         """Returns the predictions of both views and the teacher's targets."""
         student = project_views(self.encoder, self.projector, x, training)
-        target_1, target_2 = project_views(self.teacher_encoder, self.teacher_projector, x, training)
-        both = keras.ops.concatenate(student)
-        prediction_1, prediction_2 = keras.ops.split(self.predictor(both, training=training), 2)
+        targets = project_views(self.teacher_encoder, self.teacher_projector, x, training)
+        predictions = run_pair(self.predictor, student["view_1"], student["view_2"], training=training)
         return {
-            "prediction_1": prediction_1,
-            "prediction_2": prediction_2,
-            "target_1": target_1,
-            "target_2": target_2,
+            "prediction_1": predictions[0],
+            "prediction_2": predictions[1],
+            "target_1": targets["view_1"],
+            "target_2": targets["view_2"],
         }
 
     def loss_terms(self, x, y, outputs, sample_weight=None):

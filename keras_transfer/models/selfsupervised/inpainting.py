@@ -49,10 +49,6 @@ class Inpainting(TransferModel):
         self.encoder, self.decoder, self.hidden = encoder, decoder, hidden
         self.seed_generator = keras.random.SeedGenerator()
 
-    def infer(self, x, training=False):
-        """Returns the features."""
-        return self.encoder(x, training=training)
-
     def forward(self, x, training=False):
         """Returns the `predicted` images and the `hole` `(batch, height, width, 1)`, 1 where pixels were hidden."""
         images = ops.cast(x["image"], "float32")

@@ -71,10 +71,6 @@ class MAE(TransferModel):
         )
         self.seed_generator = keras.random.SeedGenerator()
 
-    def infer(self, x, training=False):
-        """Returns the features."""
-        return self.encoder(x, training=training)
-
     def forward(self, x, training=False):
         """Returns the `predicted` patches `(batch, tokens, pixels)` and which were `hidden` `(batch, tokens)`."""
         tokens = self.encoder.get_layer("patches")(x["image"], training=training)

@@ -4,6 +4,7 @@ import keras
 
 from keras_transfer.losses.negative_cosine import negative_cosine
 from keras_transfer.model import TransferModel
+from keras_transfer.networks import run_pair
 from keras_transfer.two_views import check_no_labels, project_views
 
 
@@ -47,20 +48,11 @@ class SimSiam(TransferModel):
         super().__init__({"similarity": 1.0}, **kwargs)
         self.encoder, self.projector, self.predictor = encoder, projector, predictor
 
-    def infer(self, x, training=False):
-        """Returns the features."""
-        return self.encoder(x, training=training)
-
     def forward(self, x, training=False):
         """Returns the projections and the predictions of both views."""
         projected = project_views(self.encoder, self.projector, x, training)
-        predicted = keras.ops.split(self.predictor(keras.ops.concatenate(projected), training=training), 2)
-        return {
-            "view_1": projected[0],
-            "view_2": projected[1],
-            "prediction_1": predicted[0],
-            "prediction_2": predicted[1],
-        }
+        predictions = run_pair(self.predictor, projected["view_1"], projected["view_2"], training=training)
+        return {**projected, "prediction_1": predictions[0], "prediction_2": predictions[1]}
 
     def loss_terms(self, x, y, outputs, sample_weight=None):
         """Returns `similarity`."""

@@ -2,8 +2,9 @@
 
 import keras
 
+from keras_transfer.losses.checks import check_temperature
 from keras_transfer.model import TransferModel
-from keras_transfer.two_views import check_temperature, contrast, project_views
+from keras_transfer.two_views import contrast, project_views
 
 
 @keras.saving.register_keras_serializable(package="keras_transfer")
@@ -48,15 +49,9 @@ class SupCon(TransferModel):
         self.temperature, self.chunk_size = check_temperature(temperature), chunk_size
         self.autocast = False  # chunks hand on weights in full precision
 
-    def infer(self, x, training=False):
-        """Returns the features."""
-        return self.encoder(x, training=training)
-
     def forward(self, x, training=False):
         """Returns the projections of both views."""
-        size = self.chunk_size if training else None
-        view_1, view_2 = project_views(self.encoder, self.projector, x, training, size)
-        return {"view_1": view_1, "view_2": view_2}
+        return project_views(self.encoder, self.projector, x, training, self.chunk_size if training else None)
 
     def loss_terms(self, x, y, outputs, sample_weight=None):
         """Returns `contrast`."""

@@ -58,14 +58,9 @@ class VICReg(TransferModel):
         self.invariance_weight, self.variance_weight = invariance_weight, variance_weight
         self.covariance_weight = covariance_weight
 
-    def infer(self, x, training=False):
-        """Returns the features."""
-        return self.encoder(x, training=training)
-
     def forward(self, x, training=False):
         """Returns the projections of both views."""
-        view_1, view_2 = project_views(self.encoder, self.projector, x, training)
-        return {"view_1": view_1, "view_2": view_2}
+        return project_views(self.encoder, self.projector, x, training)
 
     def loss_terms(self, x, y, outputs, sample_weight=None):
         """Returns `invariance`, `variance` and `covariance`."""
