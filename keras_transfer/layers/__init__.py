@@ -2,6 +2,7 @@
 
 from keras_transfer.layers.gradient_reversal import GradientReversal
 from keras_transfer.layers.patches import Patches, SinePositions
+from keras_transfer.layers.random_gamma import RandomGamma
 from keras_transfer.layers.random_resized_crop import RandomResizedCrop
 
-__all__ = ["GradientReversal", "Patches", "RandomResizedCrop", "SinePositions"]
+__all__ = ["GradientReversal", "Patches", "RandomGamma", "RandomResizedCrop", "SinePositions"]

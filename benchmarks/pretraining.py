@@ -1,0 +1,180 @@
+"""SimCLR's step, its views, and batches in chunks: `python -m benchmarks.pretraining`.
+
+28 x 28 images; a network of four convolutions of stride 2 and a projector of two layers; random crops, mirroring,
+brightness and contrast, drawn for each image; AdamW; batches of 256.
+- step: `kt.models.SimCLR.fit` on `kt.streams.views`, against a Python loop over a tf.data pipeline that calls one
+  `tf.function`: the same layers and augmentation, NT-Xent in TensorFlow, gradient tape, AdamW and a Keras mean. They
+  take turns (ABBA); ratios of neighbouring epochs.
+- views: pairs of views per second from `kt.streams.views` alone, and from the pipeline by hand.
+- chunks: batches of 4,096 in chunks of 256, and whole, against batches of 256; each in a fresh process, in turns: the
+  peak of its memory, that peak without what the process held before it trained, and the time for an image.
+Prints, and writes results/pretraining.json.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import resource
+import subprocess
+import sys
+import time
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import layers
+
+import keras_transfer as kt
+
+ROWS, LARGE, TEMPERATURE = 256, 4096, 0.2
+SIZES = {"256": (ROWS, None), "4096 in chunks of 256": (LARGE, ROWS), "4096 whole": (LARGE, None)}
+
+
+def networks():
+    """Encoder and projector."""
+    encoder = [keras.Input((28, 28, 1)), layers.Rescaling(1 / 255)]
+    for filters in (32, 64, 128, 256):
+        encoder += [layers.Conv2D(filters, 3, strides=2, padding="same", use_bias=False)]
+        encoder += [layers.BatchNormalization(), layers.ReLU()]
+    projector = [keras.Input((256,)), layers.Dense(256, use_bias=False), layers.BatchNormalization(), layers.ReLU()]
+    return keras.Sequential([*encoder, layers.GlobalAveragePooling2D()]), keras.Sequential(
+        [*projector, layers.Dense(128)]
+    )
+
+
+def augmentation():
+    """What makes a view."""
+    crop, flip = kt.layers.RandomResizedCrop(28, 28, scale=(0.3, 1.0)), layers.RandomFlip("horizontal")
+    return keras.Sequential([crop, flip, layers.RandomBrightness(0.3, (0, 255)), layers.RandomContrast(0.4, (0, 255))])
+
+
+def pipeline(images):
+    """Pairs of views by hand."""
+    augment = augmentation()
+    rows = tf.data.Dataset.from_tensor_slices(images).shuffle(len(images)).batch(ROWS, drop_remainder=True)
+    return rows.map(lambda x: augment(tf.concat([x, x], 0))).prefetch(2)
+
+
+def fit_arm(images, chunk_size=None, rows=ROWS):
+    """Returns a function that trains through `fit` for an epoch and returns the loss."""
+    model = kt.models.SimCLR(*networks(), TEMPERATURE, chunk_size)
+    model.compile(keras.optimizers.AdamW())
+    stream = kt.streams.views(images, augmentation(), rows, seed=0)
+    return lambda: model.fit(stream, shuffle=False, verbose=0).history["contrast_term"][0]
+
+
+def hand_arm(images):
+    """Returns a function that trains by hand for an epoch and returns the loss."""
+    encoder, projector = networks()
+    weights = encoder.trainable_variables + projector.trainable_variables
+    optimizer, mean, stream = keras.optimizers.AdamW(), keras.metrics.Mean(), pipeline(images)
+    optimizer.build(weights)
+    partners = tf.concat([tf.range(ROWS, 2 * ROWS), tf.range(ROWS)], 0)
+
+    @tf.function
+    def step(both):
+        with tf.GradientTape() as tape:
+            z = tf.math.l2_normalize(projector(encoder(both, training=True), training=True), 1)
+            logits = tf.matmul(z, z, transpose_b=True) / TEMPERATURE
+            logits = tf.linalg.set_diag(logits, tf.fill([2 * ROWS], -1e9))
+            loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(partners, logits))
+        optimizer.apply(tape.gradient(loss, weights), weights)
+        mean.update_state(loss)
+
+    def epoch():
+        mean.reset_state()
+        for both in stream:
+            step(both)
+        return float(mean.result())
+
+    return epoch
+
+
+def seconds(function):
+    """Of one call."""
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
+
+
+def measure_step(images, rounds):
+    """Milliseconds of a step, through `fit` and by hand."""
+    arms = {"fit": fit_arm, "hand": hand_arm}
+    for name, arm in arms.items():
+        keras.utils.set_random_seed(0)
+        arms[name] = arm(images)
+    losses = {name: arm() for name, arm in arms.items()}  # traces
+    np.testing.assert_allclose(losses["fit"], losses["hand"], rtol=0.05, err_msg="the arms do not do the same work")
+    found, steps = {"fit": [], "hand": []}, len(images) // ROWS
+    for number in range(rounds):
+        for name in list(arms)[:: (-1) ** number]:
+            found[name].append(seconds(arms[name]) / steps * 1e3)
+    return found
+
+
+def measure_views(images, rounds):
+    """Images per second of which two views are made."""
+    streams = {"kt.streams.views": kt.streams.views(images, augmentation(), ROWS, seed=0), "hand": pipeline(images)}
+    found, number = {name: [] for name in streams}, len(images) // ROWS * ROWS
+    for turn in range(-1, rounds):  # the first warms up
+        for name, stream in streams.items():
+            rate = number / seconds(lambda stream=stream: [None for _ in stream])
+            if turn >= 0:
+                found[name].append(rate)
+    return found
+
+
+def measure_size(name, images):
+    """Peak memory in MiB and milliseconds for an image, of this process."""
+
+    def peak():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+    rows, chunk_size = SIZES[name]
+    arm = fit_arm(images, chunk_size, rows)
+    before, times = peak(), [seconds(arm) for _ in range(4)][1:]  # the first traces
+    number = len(images) // rows * rows
+    return {"peak": peak(), "added": peak() - before, "milliseconds_per_image": float(np.median(times)) / number * 1e3}
+
+
+def in_fresh_processes(rounds):
+    """Runs every size in processes of their own, in turns."""
+    found = {name: [] for name in SIZES}
+    for _ in range(rounds):
+        for name in SIZES:
+            command = [sys.executable, "-m", "benchmarks.pretraining", "--size", name]
+            found[name].append(json.loads(subprocess.run(command, check=True, capture_output=True).stdout))
+    return found
+
+
+def main(rounds, processes, size, output):
+    """Measures, prints, writes."""
+    images = np.random.default_rng(0).integers(0, 256, (4 * LARGE, 28, 28, 1)).astype("uint8")
+    if size is not None:
+        return print(json.dumps(measure_size(size, images)))
+    load = os.getloadavg()[0]
+    step, rates = measure_step(images, rounds), measure_views(images, rounds)
+    sizes = in_fresh_processes(processes)
+    medians = {
+        name: {what: float(np.median([run[what] for run in runs])) for what in runs[0]} for name, runs in sizes.items()
+    }
+    ratios = {name: {what: values[what] / medians["256"][what] for what in values} for name, values in medians.items()}
+    low, middle, high = np.quantile(np.divide(step["fit"], step["hand"]), [0.25, 0.5, 0.75])
+    result = {
+        "step": {"ratio": middle, "quartiles": [low, high], "milliseconds": step},
+        "views": {"images_per_second": {name: float(np.median(found)) for name, found in rates.items()}},
+        "chunks": {"median": medians, "ratio_to_256": ratios, "runs": sizes},
+        "load_average": load,
+    }
+    print(json.dumps(result, indent=2))
+    kt.report.write_whole(output, (json.dumps(result, indent=2) + "\n").encode())
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=16, help="timed epochs of each arm (default: 16)")
+    parser.add_argument("--processes", type=int, default=3, help="processes of each batch size (default: 3)")
+    parser.add_argument("--size", choices=SIZES, help="measure this batch size alone, in this process")
+    parser.add_argument("--output", type=pathlib.Path, default="results/pretraining.json", help="where to write")
+    main(**vars(parser.parse_args()))
