@@ -125,7 +125,7 @@ def build(config, shape, steps):
     dim = encoder.output_shape[-1]
     if config.method in ("simclr", "sup_con"):
         method = kt.models.SimCLR if config.method == "simclr" else kt.models.SupCon
-        model = method(encoder, mlp(dim, 256, 128), temperature=0.2)
+        model = method(encoder, mlp(dim, 256, 128), temperature=0.5)
     elif config.method == "byol":
         momentum = kt.schedules.CosineRamp(steps, start=0.99)
         model = kt.models.BYOL(encoder, mlp(dim, 512, 128), mlp(128, 512, 128), momentum)
