@@ -3,7 +3,9 @@
     python -m recipes.maml_sinusoid
 
 Nothing is downloaded. The protocol of the paper: 70,000 iterations of 25 tasks, a network of two hidden layers of 40
-units, one inner step at rate 0.01; tested on 600 new tasks. About 3 minutes on two cores for each seed.
+units, one inner step at rate 0.01; tested on 600 new tasks. About 3 minutes on two cores for each seed. One departure:
+Adam's rate falls to zero along a cosine. At a constant rate, one seed of three ended in a network that fits after one
+step and diverges within ten, which the training loss does not see.
 
 The baseline: the same network, trained on the points of as many tasks together, and fine-tuned by the same gradient
 steps at the best of several rates. Measured numbers: `results/maml_sinusoid/10.json`, shown in the README.
@@ -38,7 +40,7 @@ class Config:
     inner_rate: float = 0.01
     """Learning rate of the inner loop."""
     learning_rate: float = 1e-3
-    """Of Adam."""
+    """Of Adam at the start; it falls to zero along a cosine."""
     test_steps: int = 10
     """Gradient steps in the test; the error is measured after each."""
     test_tasks: int = 600
@@ -57,10 +59,17 @@ def build():
     return keras.Sequential([keras.Input((1,), name="x"), *hidden, layers.Dense(1)])
 
 
-def adapting(network, rate, steps=1, learning_rate=1e-3):
-    """Returns MAML of a network, compiled; many steps of training run in one call."""
+def adapting(network, rate, steps=1):
+    """Returns MAML of a network, compiled to be tested."""
     model = kt.models.MAML(network, rate=rate, test_steps=steps)
-    model.compile(keras.optimizers.Adam(learning_rate), "mse", steps_per_execution=100)
+    model.compile(loss="mse")
+    return model
+
+
+def prepare(model, config):
+    """Compiles for the training; many steps run in one call."""
+    schedule = keras.optimizers.schedules.CosineDecay(config.learning_rate, config.iterations)
+    model.compile(keras.optimizers.Adam(schedule), "mse", steps_per_execution=100)
     return model
 
 
@@ -70,13 +79,13 @@ def train(config, seed):
     x, y = kt.datasets.sinusoids(config.iterations * config.tasks, config.shots, config.shots, seed=seed)
     networks, seconds = {"maml": build(), "pretrained": build()}, {}
     start = time.perf_counter()
-    model = adapting(networks["maml"], config.inner_rate, learning_rate=config.learning_rate)
+    model = prepare(kt.models.MAML(networks["maml"], rate=config.inner_rate), config)
     model.fit(x, y, batch_size=config.tasks, shuffle=False, verbose=2)
     seconds["maml"] = time.perf_counter() - start
     start = time.perf_counter()
-    networks["pretrained"].compile(keras.optimizers.Adam(config.learning_rate), "mse", steps_per_execution=100)
     points, targets = (np.concatenate(part, axis=1).reshape(-1, 1) for part in zip(x["support"], (x["query"], y)))
-    networks["pretrained"].fit(points, targets, 2 * config.tasks * config.shots, shuffle=False, verbose=2)
+    batch = 2 * config.tasks * config.shots
+    prepare(networks["pretrained"], config).fit(points, targets, batch, shuffle=False, verbose=2)
     seconds["pretrained"] = time.perf_counter() - start
     return networks, seconds
 
