@@ -1,13 +1,15 @@
-"""SimCLR's step, its views, and batches in chunks: `python -m benchmarks.pretraining`.
+"""SimCLR's step, its views, batches in chunks and on replicas: `python -m benchmarks.pretraining`.
 
-28 x 28 images; a network of four convolutions of stride 2 and a projector of two layers; random crops, mirroring,
-brightness and contrast, drawn for each image; AdamW; batches of 256.
+28 x 28 images; a network of four convolutions of stride 2 and a projector of two layers; random crops, mirroring and
+tones, drawn for each image; AdamW; batches of 256. About 10 minutes on two cores that are idle otherwise.
 - step: `kt.models.SimCLR.fit` on `kt.streams.views`, against a Python loop over a tf.data pipeline that calls one
   `tf.function`: the same layers and augmentation, NT-Xent in TensorFlow, gradient tape, AdamW and a Keras mean. They
   take turns (ABBA); ratios of neighbouring epochs.
 - views: pairs of views per second from `kt.streams.views` alone, and from the pipeline by hand.
 - chunks: batches of 4,096 in chunks of 256, and whole, against batches of 256; each in a fresh process, in turns: the
   peak of its memory, that peak without what the process held before it trained, and the time for an image.
+- gradients: without BatchNormalization, the distance of one step's gradient in chunks of 32, and on two replicas, from
+  that of one whole batch, divided by the length of the latter.
 Prints, and writes results/pretraining.json.
 """
 
@@ -28,25 +30,27 @@ from keras import layers
 import keras_transfer as kt
 
 ROWS, LARGE, TEMPERATURE = 256, 4096, 0.2
+GRADIENTS = "gradients"
 SIZES = {"256": (ROWS, None), "4096 in chunks of 256": (LARGE, ROWS), "4096 whole": (LARGE, None)}
 
 
-def networks():
+def networks(normalized=True):
     """Encoder and projector."""
+
+    def block(layer):
+        return [layer, *([layers.BatchNormalization()] if normalized else []), layers.ReLU()]
+
     encoder = [keras.Input((28, 28, 1)), layers.Rescaling(1 / 255)]
     for filters in (32, 64, 128, 256):
-        encoder += [layers.Conv2D(filters, 3, strides=2, padding="same", use_bias=False)]
-        encoder += [layers.BatchNormalization(), layers.ReLU()]
-    projector = [keras.Input((256,)), layers.Dense(256, use_bias=False), layers.BatchNormalization(), layers.ReLU()]
-    return keras.Sequential([*encoder, layers.GlobalAveragePooling2D()]), keras.Sequential(
-        [*projector, layers.Dense(128)]
-    )
+        encoder += block(layers.Conv2D(filters, 3, strides=2, padding="same", use_bias=False))
+    projector = [keras.Input((256,)), *block(layers.Dense(256, use_bias=False)), layers.Dense(128)]
+    return keras.Sequential([*encoder, layers.GlobalAveragePooling2D()]), keras.Sequential(projector)
 
 
 def augmentation():
     """What makes a view."""
-    crop, flip = kt.layers.RandomResizedCrop(28, 28, scale=(0.3, 1.0)), layers.RandomFlip("horizontal")
-    return keras.Sequential([crop, flip, layers.RandomBrightness(0.3, (0, 255)), layers.RandomContrast(0.4, (0, 255))])
+    crop, tones = kt.layers.RandomResizedCrop(28, 28, scale=(0.3, 1.0)), kt.layers.RandomGamma((0.2, 5.0), (0.25, 1.0))
+    return keras.Sequential([crop, layers.RandomFlip("horizontal"), tones])
 
 
 def pipeline(images):
@@ -138,24 +142,64 @@ def measure_size(name, images):
     return {"peak": peak(), "added": peak() - before, "milliseconds_per_image": float(np.median(times)) / number * 1e3}
 
 
-def in_fresh_processes(rounds):
-    """Runs every size in processes of their own, in turns."""
-    found = {name: [] for name in SIZES}
-    for _ in range(rounds):
-        for name in SIZES:
-            command = [sys.executable, "-m", "benchmarks.pretraining", "--size", name]
-            found[name].append(json.loads(subprocess.run(command, check=True, capture_output=True).stdout))
+def gradient(make, batch, strategy):
+    """The gradient of one step of a model, through the weights that plain SGD leaves."""
+    with strategy.scope():
+        keras.utils.set_random_seed(0)
+        model = make()
+        model.compile(keras.optimizers.SGD(1.0))
+    before = [np.array(weight) for weight in model.trainable_variables]
+    model.fit(tf.data.Dataset.from_tensors(batch), shuffle=False, verbose=0)
+    return np.concatenate([np.ravel(old - np.array(new)) for old, new in zip(before, model.trainable_variables)])
+
+
+def measure_gradients(images):
+    """Relative distances from the gradients of whole batches, in two precisions."""
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    one, two = tf.distribute.get_strategy(), tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    keras.utils.set_random_seed(0)
+    batch = dict(zip(("view_1", "view_2"), (np.array(augmentation()(images[:ROWS])) for _ in range(2))))
+
+    def simclr(chunk_size=None):
+        return kt.models.SimCLR(*networks(normalized=False), TEMPERATURE, chunk_size)
+
+    def barlow_twins():
+        return kt.models.BarlowTwins(*networks(normalized=False))
+
+    found = {}
+    for precision in ("float32", "float64"):
+        keras.config.set_dtype_policy(precision)
+        whole = {make: gradient(make, batch, one) for make in (simclr, barlow_twins)}
+        arms = {
+            "SimCLR in chunks": (simclr, lambda: simclr(32), one),
+            "SimCLR on two replicas": (simclr, simclr, two),
+            "SimCLR in chunks on two replicas": (simclr, lambda: simclr(32), two),
+            "BarlowTwins on two replicas": (barlow_twins, barlow_twins, two),
+        }
+        found[precision] = {
+            name: float(np.linalg.norm(gradient(make, batch, strategy) - whole[base]) / np.linalg.norm(whole[base]))
+            for name, (base, make, strategy) in arms.items()
+        }
     return found
 
 
-def main(rounds, processes, size, output):
+def in_fresh_process(part):
+    """What a part prints, which is run in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.pretraining", "--part", part]
+    return json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+
+
+def main(rounds, processes, part, output):
     """Measures, prints, writes."""
     images = np.random.default_rng(0).integers(0, 256, (4 * LARGE, 28, 28, 1)).astype("uint8")
-    if size is not None:
-        return print(json.dumps(measure_size(size, images)))
+    if part is not None:
+        return print(json.dumps(measure_gradients(images) if part == GRADIENTS else measure_size(part, images)))
     load = os.getloadavg()[0]
-    step, rates = measure_step(images, rounds), measure_views(images, rounds)
-    sizes = in_fresh_processes(processes)
+    step, rates, sizes = measure_step(images, rounds), measure_views(images, rounds), {name: [] for name in SIZES}
+    for _ in range(processes):
+        for name, runs in sizes.items():
+            runs.append(in_fresh_process(name))
     medians = {
         name: {what: float(np.median([run[what] for run in runs])) for what in runs[0]} for name, runs in sizes.items()
     }
@@ -165,6 +209,7 @@ def main(rounds, processes, size, output):
         "step": {"ratio": middle, "quartiles": [low, high], "milliseconds": step},
         "views": {"images_per_second": {name: float(np.median(found)) for name, found in rates.items()}},
         "chunks": {"median": medians, "ratio_to_256": ratios, "runs": sizes},
+        "gradients": in_fresh_process(GRADIENTS),
         "load_average": load,
     }
     print(json.dumps(result, indent=2))
@@ -175,6 +220,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=16, help="timed epochs of each arm (default: 16)")
     parser.add_argument("--processes", type=int, default=3, help="processes of each batch size (default: 3)")
-    parser.add_argument("--size", choices=SIZES, help="measure this batch size alone, in this process")
+    parser.add_argument("--part", choices=[*SIZES, GRADIENTS], help="measure this alone, in this process")
     parser.add_argument("--output", type=pathlib.Path, default="results/pretraining.json", help="where to write")
     main(**vars(parser.parse_args()))

@@ -59,9 +59,9 @@ class Config:
     """Of AdamW in pretraining, reached after a twentieth of the steps, before a cosine decay to 0."""
     weight_decay: float = 1e-4
     """Of AdamW."""
-    labels_per_class: tuple[int, ...] = (10, 60)
+    labels_per_class: tuple[int, ...] = (10,)
     """Labelled images of each class."""
-    steps: int = 2000
+    steps: int = 1000
     """Steps of 64 images on few labels, of fine-tuning and of the twin."""
     runs: pathlib.Path = pathlib.Path("runs/pretrain_views")
     """Folder in which each run makes a folder with its report, histories and pictures."""
