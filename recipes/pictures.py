@@ -139,15 +139,18 @@ def episode(support, labels, query, truth, answers):
     return figure
 
 
-def classes(features, labels):
-    """t-SNE of features `(rows, dim)`, coloured by class."""
+def classes(features, labels, names=None):
+    """t-SNE of features `(rows, dim)`, coloured by class; `names` are those of the classes."""
     from sklearn.manifold import TSNE
 
     points = TSNE(init="pca", random_state=0, perplexity=min(30, (len(features) - 1) // 3)).fit_transform(features)
     figure = Figure(figsize=(5, 4.6), layout="constrained")
     panel = figure.subplots()
-    drawn = panel.scatter(*points.T, s=14, c=labels, cmap="tab10")
-    panel.legend(*drawn.legend_elements(), title="class", fontsize=8)
+    present = np.unique(labels)
+    drawn = panel.scatter(*points.T, s=14, c=labels, cmap="tab10" if len(present) <= 10 else "turbo")
+    named = present if names is None else [names[label] for label in present]
+    handles, _ = drawn.legend_elements(num=list(present))
+    figure.legend(handles, named, loc="outside right upper", fontsize=8, ncols=1 + len(named) // 14)
     panel.set_xticks([])
     panel.set_yticks([])
     return figure

@@ -340,7 +340,7 @@ def main(config):
     case = f"{config.images.name if config.images else config.data}_{config.method}"
     folder = runs.folder(config, case)
     folder.mkdir(parents=True)
-    for name, figure in draw_pictures(config, kept, histories, test, test_labels).items():
+    for name, figure in draw_pictures(config, kept, histories, test, test_labels, names).items():
         figure.savefig(folder / f"{name}.png", dpi=110)
     runs.write(record, folder, config, "pretrain_views", case)
     for n, report in reports.items():
@@ -350,7 +350,7 @@ def main(config):
     return record
 
 
-def draw_pictures(config, model, histories, images, labels):
+def draw_pictures(config, model, histories, images, labels, names):
     """Returns the figures of a run by name."""
     chosen = np.random.default_rng(0).permutation(len(images))[:1000]
     features = model.predict(images[chosen], verbose=0)
@@ -359,7 +359,7 @@ def draw_pictures(config, model, histories, images, labels):
     figures = {
         "views": pictures.samples({"images": images[chosen[:48]], **views}),
         "neighbours": pictures.neighbours(images[chosen], features),
-        "embedding": pictures.classes(features, labels[chosen]),
+        "embedding": pictures.classes(features, labels[chosen], names),
         "curves": pictures.curves({config.method: histories}),
     }
     if config.method in ("mae", "inpainting"):

@@ -72,17 +72,44 @@ def sinusoid_rows(path):
         yield f"| {' | '.join((path.stem, arm, *cells, seconds))} |"
 
 
+def pretraining_rows(path):
+    """Probes with all labels, then what few labels are worth; mean ± standard deviation of seeds."""
+    record = json.loads(path.read_text())
+
+    def shown(values):
+        return f"{100 * statistics.mean(values):.1f} ± {100 * statistics.stdev(values):.1f}"
+
+    for encoder, runs in record["all_labels"].items():
+        cells = [shown([run[name] for run in runs.values()]) for name in ("linear_accuracy", "knn_accuracy")]
+        minutes = f"{max(record['seconds'].values()) / 60:.0f}" if encoder == record["config"]["method"] else ""
+        yield f"| {' | '.join((path.stem, encoder, *cells, minutes))} |"
+    for labels, arms in record["few_labels"].items():
+        report = record["reports"].get(labels)
+        for arm, runs in arms.items() if report else ():
+            gain, verdict = "", ""
+            if arm in report["gains"]:
+                gain, verdict = report["gains"][arm], report["gains"][arm]["verdict"]
+                gain = f"{100 * gain['mean']:+.1f} [{100 * gain['low']:+.1f}, {100 * gain['high']:+.1f}]"
+                verdict += ", chosen" * (arm == report["extra"]["chosen"])
+            elif arm == report["baseline"]:
+                verdict = "baseline"
+            cells = path.stem, labels, arm, shown([run["test"] for run in runs.values()]), gain, verdict
+            yield f"| {' | '.join(cells)} |"
+
+
 RESULTS = sorted(p for p in (ROOT / "results/adapt_digits").glob("*.json") if p.stem != "selection")
 FINETUNING = sorted(p for p in (ROOT / "results/finetune_photos").glob("*.json") if p.stem != "selection")
 
 FEW_SHOT = sorted((ROOT / "results").glob("learn_episodes/*.json"))
 ADAPTED = sorted((ROOT / "results").glob("learn_to_adapt/*.json"))
 SINUSOID = sorted((ROOT / "results").glob("maml_sinusoid/*.json"))
+PRETRAINED = sorted((ROOT / "results").glob("pretrain_views/*.json"))
 ROWS = {
     **dict.fromkeys(RESULTS, rows),
     **dict.fromkeys(FINETUNING, finetuning_rows),
     **dict.fromkeys(FEW_SHOT + ADAPTED, few_shot_rows),
     **dict.fromkeys(SINUSOID, sinusoid_rows),
+    **dict.fromkeys(PRETRAINED, pretraining_rows),
 }
 
 
@@ -92,6 +119,8 @@ def test_results_are_there():
     assert {p.stem for p in FEW_SHOT} >= {"glyphs_1", "omniglot_1", "pacs_5"}
     assert {p.stem for p in ADAPTED} >= {"omniglot_maml", "omniglot_fomaml", "omniglot_reptile"}
     assert {p.stem for p in SINUSOID} == {"10"}
+    methods = ("simclr", "byol", "barlow_twins", "vicreg", "mae")
+    assert {p.stem for p in PRETRAINED} >= {f"fashion_mnist_{method}" for method in methods}
 
 
 @pytest.mark.parametrize("path", ROWS, ids=lambda p: p.stem)

@@ -25,7 +25,7 @@ def test_unchanged_outside_of_training_and_within_the_range_of_values():
     images = np.random.default_rng(0).uniform(0, 1, (4, 5, 6, 3)).astype("float32")
     layer = RandomGamma(value_range=(0, 1), seed=0)
     np.testing.assert_array_equal(layer(images, training=False), images)
-    assert 0 <= np.array(layer(images)).min() and np.array(layer(images)).max() <= 1
+    assert np.array(layer(images)).min() >= 0 and np.array(layer(images)).max() <= 1
     assert np.isfinite(np.array(layer(3 * images - 1))).all()
 
 

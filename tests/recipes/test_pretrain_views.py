@@ -63,12 +63,12 @@ def test_compares_with_every_baseline_and_leaves_its_record(photos, tmp_path):
 def test_every_method_pretrains(photos, method):
     """One epoch of each, without the probes after it."""
     config = pretrain_views.Config(images=photos, image_size=32, method=method, epochs=1, batch_size=32)
-    (images, labels), (test, _), _ = pretrain_views.load(config)
+    (images, labels), (test, _), names = pretrain_views.load(config)
     model, history, _ = pretrain_views.pretrain(config, 0, images, labels, None)
     assert np.isfinite(history["loss"]).all()
     assert model.predict(test, verbose=0).shape == (24, model.encoder.output_shape[-1])
     if method in ("mae", "inpainting"):
-        figures = pretrain_views.draw_pictures(config, model, [history], test, np.zeros(24, int))
+        figures = pretrain_views.draw_pictures(config, model, [history], test, np.zeros(24, int), names)
         assert len(figures["reconstructions"].axes) == 36
 
 
@@ -78,3 +78,14 @@ def test_head_answers_as_the_probe_does():
     probe = pretrain_views.kt.metrics.linear_probe(features, labels)
     logits = np.array(pretrain_views.probe_head(probe)(features))
     np.testing.assert_allclose(logits, probe.decision_function(features), atol=1e-4)
+
+
+def test_error_of_each_patch_s_mean():
+    """Zero for images of plain patches; of noise, the variance within a patch of 16 pixels."""
+    images = np.random.default_rng(0).integers(0, 256, (600, 28, 28, 1)).astype("uint8")
+    model = pretrain_views.build(pretrain_views.Config(method="mae"), images.shape[1:], 100)
+    plain = np.repeat(np.repeat(images[:, ::4, ::4], 4, 1), 4, 2)
+    assert pretrain_views.patch_errors(model, plain)["patch_mean"] < 1e-9
+    found = pretrain_views.patch_errors(model, images)
+    assert found["patch_mean"] == pytest.approx(15 / 16 / 12, rel=0.02)
+    assert found["error"] > found["patch_mean"]
