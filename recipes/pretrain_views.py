@@ -104,7 +104,7 @@ def augmentation(config, shape):
 def build_encoder(config, shape):
     """Returns a new encoder: four convolutions of stride 2; for MAE a small Vision Transformer."""
     if config.method == "mae":
-        return kt.backbones.small_vit(shape, patch_size=4 if shape[0] <= 32 else 8, dim=96, blocks=4)
+        return kt.backbones.small_vit(shape, patch_size=7 if shape[0] % 8 else 8, dim=96, blocks=4)
     x = images = keras.Input(shape, name="images")
     x = layers.Rescaling(1 / 255)(x)
     for filters in (32, 64, 128, 256):

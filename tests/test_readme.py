@@ -81,7 +81,7 @@ def pretraining_rows(path):
 
     for encoder, runs in record["all_labels"].items():
         cells = [shown([run[name] for run in runs.values()]) for name in ("linear_accuracy", "knn_accuracy")]
-        minutes = f"{max(record['seconds'].values()) / 60:.0f}" if encoder == record["config"]["method"] else ""
+        minutes = f"{statistics.median(record['seconds'].values()) / 60:.0f}" if encoder == record["config"]["method"] else ""
         yield f"| {' | '.join((path.stem, encoder, *cells, minutes))} |"
     for labels, arms in record["few_labels"].items():
         report = record["reports"].get(labels)

@@ -81,11 +81,11 @@ def test_head_answers_as_the_probe_does():
 
 
 def test_error_of_each_patch_s_mean():
-    """Zero for images of plain patches; of noise, the variance within a patch of 16 pixels."""
+    """Zero for images of plain patches; of noise, the variance within a patch of 49 pixels."""
     images = np.random.default_rng(0).integers(0, 256, (600, 28, 28, 1)).astype("uint8")
     model = pretrain_views.build(pretrain_views.Config(method="mae"), images.shape[1:], 100)
-    plain = np.repeat(np.repeat(images[:, ::4, ::4], 4, 1), 4, 2)
+    plain = np.repeat(np.repeat(images[:, ::7, ::7], 7, 1), 7, 2)
     assert pretrain_views.patch_errors(model, plain)["patch_mean"] < 1e-9
     found = pretrain_views.patch_errors(model, images)
-    assert found["patch_mean"] == pytest.approx(15 / 16 / 12, rel=0.02)
+    assert found["patch_mean"] == pytest.approx(48 / 49 / 12, rel=0.02)
     assert found["error"] > found["patch_mean"]
