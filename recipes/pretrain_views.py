@@ -32,6 +32,7 @@ from recipes import pictures, runs
 VALIDATION = 2000  # training images whose labels choose
 PENALTIES = (0.01, 0.1, 1.0)  # inverse ones, of probes of few labels
 RATES = (1e-3, 3e-3)  # of Adam, on few labels
+MASKED = ("mae", "inpainting")  # methods that predict what is hidden of an image
 PRETRAINED, BASELINES = ("probe", "lp_ft", "fine_tuned"), ("twin", "random_probe", "pixels_probe")
 
 
@@ -87,16 +88,20 @@ def load(config):
 
 
 def augmentation(config, shape):
-    """Returns the layers that make a view: crops and other tones; mirroring and colour where they keep sense."""
+    """Returns the layers that make a view: crops, mirroring where it keeps sense, and other tones.
+
+    For methods that predict pixels, crops are large and tones stay.
+    """
     height, width, channels = shape
-    change = [kt.layers.RandomResizedCrop(height, width, scale=(0.3, 1.0))]
+    masked = config.method in MASKED
+    change = [kt.layers.RandomResizedCrop(height, width, scale=(0.8 if masked else 0.3, 1.0))]
     if config.images or config.data == "fashion_mnist":
         change.append(layers.RandomFlip("horizontal"))
     else:
         change.append(layers.RandomRotation(0.04, fill_mode="constant", fill_value=0.0))
-    if channels == 3:
+    if channels == 3 and not masked:
         change.append(layers.RandomColorJitter((0, 255), 0.3, 0.4, (0.3, 0.7), 0.1))
-    else:
+    elif not masked:
         change.append(kt.layers.RandomGamma((1 / 5, 5.0), gain=(0.25, 1.0)))
     return keras.Sequential(change)
 
@@ -137,7 +142,7 @@ def build(config, shape, steps):
     elif config.method == "vicreg":
         model = kt.models.VICReg(encoder, mlp(dim, 512, 512))
     elif config.method == "mae":
-        model = kt.models.MAE(encoder, kt.backbones.small_vit_decoder(encoder), normalize=False)
+        model = kt.models.MAE(encoder, kt.backbones.small_vit_decoder(encoder, blocks=2), normalize=False)
     else:
         model = kt.models.Inpainting(encoder, picture_decoder(dim, shape))
     schedule = keras.optimizers.schedules.CosineDecay(
@@ -165,10 +170,9 @@ def pretrain(config, seed, images, labels, probe):
     keras.utils.set_random_seed(seed)
     steps = config.epochs * (len(images) // config.batch_size)
     model, augment = build(config, images.shape[1:], steps), augmentation(config, images.shape[1:])
-    if config.method in ("mae", "inpainting"):
+    if config.method in MASKED:
         rows = tf.data.Dataset.from_tensor_slices(images).shuffle(len(images), seed=seed)
-        crop = keras.Sequential(augment.layers[:2])
-        stream = rows.batch(config.batch_size, drop_remainder=True).map(lambda x: {"image": crop(x)}).prefetch(2)
+        stream = rows.batch(config.batch_size, drop_remainder=True).map(lambda x: {"image": augment(x)}).prefetch(2)
         watched = images[:500]
     else:
         labels = labels if config.method == "sup_con" else None
@@ -362,7 +366,7 @@ def draw_pictures(config, model, histories, images, labels, names):
         "embedding": pictures.classes(features, labels[chosen], names),
         "curves": pictures.curves({config.method: histories}),
     }
-    if config.method in ("mae", "inpainting"):
+    if config.method in MASKED:
         shown = images[chosen[:12]]
         outputs = model({"image": shown})
         predicted, hidden = np.array(outputs["predicted"]), np.array(outputs.get("hole", outputs.get("hidden")))

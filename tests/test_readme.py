@@ -79,9 +79,10 @@ def pretraining_rows(path):
     def shown(values):
         return f"{100 * statistics.mean(values):.1f} ± {100 * statistics.stdev(values):.1f}"
 
+    median = f"{statistics.median(record['seconds'].values()) / 60:.0f}"
     for encoder, runs in record["all_labels"].items():
         cells = [shown([run[name] for run in runs.values()]) for name in ("linear_accuracy", "knn_accuracy")]
-        minutes = f"{statistics.median(record['seconds'].values()) / 60:.0f}" if encoder == record["config"]["method"] else ""
+        minutes = median if encoder == record["config"]["method"] else ""
         yield f"| {' | '.join((path.stem, encoder, *cells, minutes))} |"
     for labels, arms in record["few_labels"].items():
         report = record["reports"].get(labels)
@@ -156,6 +157,31 @@ def test_speed_of_maml_is_as_measured():
             parts.append(f"{found['tasks_per_second']['MAML']:.0f} tasks a second in {order} order")
             parts.append(f"{found['ratio']:.2f} times the fastest step by hand")
         assert ", ".join(parts) in text
+
+
+def test_hidden_patches_are_as_measured():
+    runs = json.loads((ROOT / "results/pretrain_views/fashion_mnist_mae.json").read_text())["hidden_patches"].values()
+    errors, means = ([run[name] for run in runs] for name in ("error", "patch_mean"))
+    error, mean = statistics.mean(errors), statistics.mean(means)
+    line = f"is {error:.4f} ± {statistics.stdev(errors):.4f}, {1 - error / mean:.0%} below the {mean:.4f}"
+    assert line in " ".join(README.split())
+
+
+def test_costs_of_pretraining_are_as_measured():
+    measured = json.loads((ROOT / "results/pretraining.json").read_text())
+    chunks, whole = (measured["chunks"]["ratio_to_256"][name] for name in ("4096 in chunks of 256", "4096 whole"))
+    rate = measured["views"]["images_per_second"]["kt.streams.views"]
+    distance = max(measured["gradients"]["float32"].values())
+    lines = (
+        f"takes {measured['step']['ratio']:.2f} times the time of a loop by hand",
+        f"makes two views of {rate:,.0f} images a second",
+        f"needs {chunks['peak']:.2f} times the memory of a batch of 256 (whole, {whole['peak']:.2f} times)",
+        f"{chunks['milliseconds_per_image']:.2f} times the time for an image",
+        f"is that of the whole batch within {distance:.0e} of its length",
+    )
+    text = " ".join(README.split())
+    for line in lines:
+        assert line in text
 
 
 def test_minutes_of_training_are_as_measured():
