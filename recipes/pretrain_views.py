@@ -1,11 +1,11 @@
 """Learns an encoder from unlabelled images, tests what few labels are worth on it, and exports it.
 
     python -m recipes.pretrain_views
-    python -m recipes.pretrain_views --data fashion_mnist --method simclr --epochs 15
+    python -m recipes.pretrain_views --data fashion_mnist --epochs 40 --labels-per-class 10 60 --steps 2000
     python -m recipes.pretrain_views --images my_photos --method byol
 
-By default nothing is downloaded: SimCLR on rendered Latin capitals, in about 10 minutes on two cores. Fashion-MNIST
-comes from `keras.datasets`, which downloads it once (30 MB); an epoch of it takes 30 to 60 seconds. `--images` is a
+By default nothing is downloaded: SimCLR on rendered Latin capitals, in about 15 minutes on two cores. Fashion-MNIST
+comes from `keras.datasets`, which downloads it once (30 MB); an epoch of it takes about 30 seconds. `--images` is a
 folder of your own pictures, `<class>/*.jpg`; one folder of all of them is enough to pretrain and export.
 
 The probes: a logistic regression and the nearest neighbours on frozen features, with all labels. Then few labels: a
