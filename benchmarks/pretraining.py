@@ -7,7 +7,7 @@ tones, drawn for each image; AdamW; batches of 256. About 10 minutes on two core
   take turns (ABBA); ratios of neighbouring epochs.
 - views: pairs of views per second from `kt.streams.views` alone, and from the pipeline by hand.
 - chunks: batches of 4,096 in chunks of 256, and whole, against batches of 256; each in a fresh process, in turns: the
-  peak of its memory, that peak without what the process held before it trained, and the time for an image.
+  peak of its memory and the time for an image.
 - gradients: without BatchNormalization, the distance of one step's gradient in chunks of 32, and on two replicas, from
   that of one whole batch, divided by the length of the latter.
 Prints, and writes results/pretraining.json.
@@ -137,9 +137,9 @@ def measure_size(name, images):
 
     rows, chunk_size = SIZES[name]
     arm = fit_arm(images, chunk_size, rows)
-    before, times = peak(), [seconds(arm) for _ in range(4)][1:]  # the first traces
+    times = [seconds(arm) for _ in range(4)][1:]  # the first traces
     number = len(images) // rows * rows
-    return {"peak": peak(), "added": peak() - before, "milliseconds_per_image": float(np.median(times)) / number * 1e3}
+    return {"peak": peak(), "milliseconds_per_image": float(np.median(times)) / number * 1e3}
 
 
 def gradient(make, batch, strategy):
