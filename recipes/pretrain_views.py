@@ -99,9 +99,11 @@ def augmentation(config, shape):
         change.append(layers.RandomFlip("horizontal"))
     else:
         change.append(layers.RandomRotation(0.04, fill_mode="constant", fill_value=0.0))
-    if channels == 3 and not masked:
+    if masked:
+        return keras.Sequential(change)
+    if channels == 3:
         change.append(layers.RandomColorJitter((0, 255), 0.3, 0.4, (0.3, 0.7), 0.1))
-    elif not masked:
+    else:
         change.append(kt.layers.RandomGamma((1 / 5, 5.0), gain=(0.25, 1.0)))
     return keras.Sequential(change)
 

@@ -15,6 +15,11 @@ def blocks(language):
     return re.findall(rf"```{language}\n(.*?)```", README, flags=re.S)
 
 
+def interval(gain):
+    """A gain in points with its interval."""
+    return f"{100 * gain['mean']:+.1f} [{100 * gain['low']:+.1f}, {100 * gain['high']:+.1f}]"
+
+
 def rows(path):
     """The table's rows for one results file, computed from the runs as they were measured."""
     report = json.loads(path.read_text())
@@ -26,8 +31,7 @@ def rows(path):
         return f"{100 * report['deviations'][arm]['target_accuracy']:.1f}"
 
     for method, gain in report["gains"].items():
-        interval = f"{100 * gain['mean']:+.1f} [{100 * gain['low']:+.1f}, {100 * gain['high']:+.1f}]"
-        cells = (path.stem, NAMES[method], shown(report["baseline"]), shown(method), interval, gain["verdict"])
+        cells = (path.stem, NAMES[method], shown(report["baseline"]), shown(method), interval(gain), gain["verdict"])
         yield f"| {' | '.join(cells)} |"
 
 
@@ -38,11 +42,7 @@ def finetuning_rows(path):
         mean, deviation = report["means"][arm], report["deviations"][arm]
         gain, verdict = "", "baseline"
         if arm in report["gains"]:
-            gain = report["gains"][arm]
-            gain, verdict = (
-                f"{100 * gain['mean']:+.1f} [{100 * gain['low']:+.1f}, {100 * gain['high']:+.1f}]",
-                gain["verdict"],
-            )
+            gain, verdict = interval(report["gains"][arm]), report["gains"][arm]["verdict"]
         accuracy = f"{100 * mean['accuracy']:.1f} ± {100 * deviation['accuracy']:.1f}"
         costs = f"{mean['trained_parameters']:,.0f}", f"{mean['seconds']:.0f}", f"{mean['file_megabytes']:.2f}"
         yield f"| {' | '.join((path.stem, arm, accuracy, gain, verdict, *costs))} |"
@@ -89,8 +89,7 @@ def pretraining_rows(path):
         for arm, runs in arms.items() if report else ():
             gain, verdict = "", ""
             if arm in report["gains"]:
-                gain, verdict = report["gains"][arm], report["gains"][arm]["verdict"]
-                gain = f"{100 * gain['mean']:+.1f} [{100 * gain['low']:+.1f}, {100 * gain['high']:+.1f}]"
+                gain, verdict = interval(report["gains"][arm]), report["gains"][arm]["verdict"]
                 verdict += ", chosen" * (arm == report["extra"]["chosen"])
             elif arm == report["baseline"]:
                 verdict = "baseline"

@@ -67,7 +67,7 @@ def test_every_method_pretrains(photos, method):
     model, history, _ = pretrain_views.pretrain(config, 0, images, labels, None)
     assert np.isfinite(history["loss"]).all()
     assert model.predict(test, verbose=0).shape == (24, model.encoder.output_shape[-1])
-    if method in ("mae", "inpainting"):
+    if method in pretrain_views.MASKED:
         figures = pretrain_views.draw_pictures(config, model, [history], test, np.zeros(24, int), names)
         assert len(figures["reconstructions"].axes) == 36
 
