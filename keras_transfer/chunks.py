@@ -31,14 +31,6 @@ def map_chunks(function, weights, state, chunks):
         return results, state
     import tensorflow as tf
 
-    number = tf.shape(keras.tree.flatten(chunks)[0])[0]
-
-    def loop(body, start):
-        def step(i, *values):
-            return i + 1, *body(i, keras.tree.map_structure(lambda rows: rows[i], chunks), *values)
-
-        return tf.while_loop(lambda i, *_: i < number, step, (0, *start), parallel_iterations=1)[1:]
-
     @tf.custom_gradient
     def run(*weights):
         weights = list(weights)
@@ -47,7 +39,8 @@ def map_chunks(function, weights, state, chunks):
             result, state = function(weights, state, chunk)
             return state, results.write(i, result)
 
-        last, results = loop(forward, (state, tf.TensorArray("float32", number)))
+        number = tf.shape(keras.tree.flatten(chunks)[0])[0]
+        last, results = _loop(forward, chunks, (state, tf.TensorArray("float32", number)))
 
         def backward(upstream, *_):
             def once_more(i, chunk, state, gradients):
@@ -57,12 +50,60 @@ def map_chunks(function, weights, state, chunks):
                 found = tape.gradient(result, weights, upstream[i], tf.UnconnectedGradients.ZERO)
                 return state, [total + tf.convert_to_tensor(new) for total, new in zip(gradients, found)]
 
-            return loop(once_more, (state, [tf.zeros_like(w) for w in weights]))[1]
+            return _loop(once_more, chunks, (state, [tf.zeros_like(w) for w in weights]))[1]
 
         return (results.stack(), *last), backward
 
     results, *last = run(*weights)  # not `state`, with which the second pass begins
     return results, last
+
+
+def sum_chunks(function, tensors, chunks):
+    """Sums a function over chunks; the gradient comes from the same pass, one chunk's activations in memory.
+
+    Args:
+        function: function of `(tensors, chunk)` that returns a float32 scalar. What else it uses counts as constant.
+        tensors: list of float32 tensors, which the gradient is taken by, once.
+        chunks: nested structure of tensors `(number, ...)`; without a gradient.
+
+    Returns:
+        Scalar.
+    """
+    at = [ops.stop_gradient(tensor) for tensor in tensors]
+    start = (ops.zeros(()), [ops.zeros_like(tensor) for tensor in at])
+    if keras.backend.backend() == "jax":
+        import jax
+
+        def body(sums, chunk):
+            return jax.tree.map(ops.add, sums, jax.value_and_grad(function)(at, chunk)), None
+
+        (total, slopes), _ = jax.lax.scan(body, start, chunks)
+    else:
+        import tensorflow as tf
+
+        def add(i, chunk, total, slopes):
+            with tf.GradientTape() as tape:
+                tape.watch(at)
+                value = function(at, chunk)
+            found = tape.gradient(value, at, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+            return total + value, [slope + tf.convert_to_tensor(new) for slope, new in zip(slopes, found)]
+
+        total, slopes = _loop(add, chunks, start)
+    # The value is the total, since each difference is zero; the gradient by a tensor is its slope.
+    return ops.stop_gradient(total) + sum(
+        ops.sum(ops.stop_gradient(slope) * (tensor - value)) for slope, tensor, value in zip(slopes, tensors, at)
+    )
+
+
+def _loop(body, chunks, start):
+    import tensorflow as tf
+
+    number = tf.shape(keras.tree.flatten(chunks)[0])[0]
+
+    def step(i, *values):
+        return i + 1, *body(i, keras.tree.map_structure(lambda rows: rows[i], chunks), *values)
+
+    return tf.while_loop(lambda i, *_: i < number, step, (0, *start), parallel_iterations=1)[1:]
 
 
 def run_in_chunks(run, networks, x, size):

@@ -2,8 +2,8 @@
 
 from keras import ops
 
-from keras_transfer.chunks import map_chunks, run_in_chunks
-from keras_transfer.losses.contrastive import both_views, example_numbers, sup_con, sup_con_rows
+from keras_transfer.chunks import run_in_chunks, sum_chunks
+from keras_transfer.losses.contrastive import all_places, both_views, contrast_rows, partners, positive_means
 from keras_transfer.networks import all_rows, check_features, run_pair
 
 
@@ -57,16 +57,17 @@ def contrast(view_1, view_2, temperature, labels=None, chunk_size=None):
         Scalar, float32.
     """
     features = both_views(all_rows(view_1), all_rows(view_2), "contrast")
-    numbers = example_numbers(features)
-    if labels is not None:
-        numbers = ops.take(ops.cast(all_rows(labels), "int32"), numbers)
+    if labels is None:
+        positives, counted = partners(features)
+    else:
+        positives, counted = positive_means(features, ops.tile(all_rows(labels), 2))
     if chunk_size is None:
-        return sup_con(features, numbers, temperature)
-    rows = ops.reshape(ops.arange(ops.shape(features)[0], dtype="int32"), (-1, 2 * chunk_size))
-    losses, _ = map_chunks(
-        lambda shared, _, chunk: (sup_con_rows(shared[0], numbers, chunk, temperature), []), [features], [], rows
+        return ops.mean(contrast_rows(features, positives, counted, all_places(features), temperature))
+    chunks = ops.reshape(all_places(features), (-1, 2 * chunk_size))
+    total = sum_chunks(
+        lambda tensors, rows: ops.sum(contrast_rows(*tensors, counted, rows, temperature)), [features, positives], chunks
     )
-    return ops.mean(losses)
+    return total / ops.cast(ops.shape(features)[0], "float32")
 
 
 def check_no_labels(model, y):

@@ -29,7 +29,7 @@ def nt_xent(view_1, view_2, temperature=0.2):
         Chen et al., A Simple Framework for Contrastive Learning of Visual Representations, ICML 2020, arXiv:2002.05709.
     """
     features = both_views(view_1, view_2, "contrast")
-    return sup_con(features, example_numbers(features), temperature)
+    return ops.mean(contrast_rows(features, *partners(features), all_places(features), temperature))
 
 
 def sup_con(features, labels, temperature=0.1):
@@ -54,28 +54,44 @@ def sup_con(features, labels, temperature=0.1):
         the logarithm).
     """
     features = unit_rows(features)
-    return ops.mean(sup_con_rows(features, labels, ops.arange(ops.shape(features)[0]), temperature))
+    return ops.mean(contrast_rows(features, *positive_means(features, labels), all_places(features), temperature))
 
 
-def sup_con_rows(features, labels, rows, temperature):
-    """Returns the supervised contrastive loss of some rows among all: large batches go through it in parts.
+def contrast_rows(features, positives, counted, rows, temperature):
+    """Returns the contrastive loss of some rows among all: large batches go through it in parts.
 
     Args:
         features: tensor `(n, dim)`, float32, rows of length 1.
-        labels: integer tensor `(n,)`.
+        positives: tensor `(n, dim)`, the mean of each row's positives.
+        counted: tensor `(n,)`, 1.0, or 0.0 for rows without positives.
         rows: integer tensor `(k,)`, places of the anchors.
         temperature: positive float.
 
     Returns:
         Tensor `(k,)`.
     """
-    logits = ops.matmul(ops.take(features, rows, axis=0), ops.transpose(features)) / temperature
-    others = ops.not_equal(ops.cast(rows, "int32")[:, None], ops.arange(ops.shape(features)[0], dtype="int32")[None])
-    positive = ops.cast(ops.logical_and(ops.equal(ops.take(labels, rows)[:, None], labels[None]), others), "float32")
-    count = ops.sum(positive, axis=1)
-    normalizer = ops.logsumexp(ops.where(others, logits, -1e9), axis=1)
-    losses = normalizer - ops.sum(positive * logits, axis=1) / ops.maximum(count, 1.0)
-    return ops.where(count > 0, losses, 0.0)
+    anchors = ops.take(features, rows, axis=0) / temperature
+    others = ops.not_equal(ops.cast(rows, "int32")[:, None], all_places(features)[None])
+    normalizer = ops.logsumexp(ops.where(others, ops.matmul(anchors, ops.transpose(features)), -1e9), axis=1)
+    attraction = ops.sum(anchors * ops.take(positives, rows, axis=0), axis=1)
+    return ops.take(counted, rows) * (normalizer - attraction)
+
+
+def partners(features):
+    """Returns each row's other view `(2 n, dim)`, and ones `(2 n,)`."""
+    return ops.roll(features, ops.shape(features)[0] // 2, axis=0), ops.ones_like(features[:, 0])
+
+
+def positive_means(features, labels):
+    """Returns the mean of the other rows of each row's label `(n, dim)`, and 1.0 where there are any, else 0.0."""
+    order = ops.argsort(labels)
+    ordered = ops.take(labels, order)
+    steps = ops.cast(ops.not_equal(ordered[1:], ordered[:-1]), "int32")
+    classes = ops.take(ops.concatenate([ops.zeros_like(steps[:1]), ops.cumsum(steps)]), ops.argsort(order))
+    number = ops.shape(features)[0]
+    counts = ops.take(ops.segment_sum(ops.ones_like(features[:, :1]), classes, number), classes, axis=0) - 1.0
+    sums = ops.take(ops.segment_sum(features, classes, number), classes, axis=0) - features
+    return sums / ops.maximum(counts, 1.0), ops.minimum(counts[:, 0], 1.0)
 
 
 def both_views(view_1, view_2, purpose):
@@ -84,10 +100,9 @@ def both_views(view_1, view_2, purpose):
     return unit_rows(ops.concatenate([view_1, view_2]))
 
 
-def example_numbers(features):
-    """Returns labels `(2 n,)` that make the two views of an example a class of their own."""
-    examples = ops.arange(ops.shape(features)[0] // 2, dtype="int32")
-    return ops.concatenate([examples, examples])
+def all_places(features):
+    """Returns the places of all rows `(n,)`, int32."""
+    return ops.arange(ops.shape(features)[0], dtype="int32")
 
 
 def unit_rows(features):

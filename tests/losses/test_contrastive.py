@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 import keras_transfer as kt
-from keras_transfer.losses.contrastive import sup_con_rows, unit_rows
+from keras_transfer.losses.contrastive import contrast_rows, positive_means, unit_rows
 from tests.gradients import gradient
 
 
@@ -46,7 +46,7 @@ def test_views_of_the_same_side_are_negatives():
     np.testing.assert_allclose(kt.losses.nt_xent(first, first, temperature=1.0), expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize("labels", [[0, 0, 1, 1, 2, 2], [4, 4, 4, 4, 4, 9], [0, 0, 0, 0, 0, 0]])
+@pytest.mark.parametrize("labels", [[0, 0, 1, 1, 2, 2], [4, 9, 4, 4, 4, 4], [7, -1, 7, 2, -1, 7], [0] * 6])
 def test_sup_con_against_numpy(labels):
     features = views(6)[0]
     expected = sup_con_by_hand(features, labels, 0.3)
@@ -55,7 +55,8 @@ def test_sup_con_against_numpy(labels):
 
 def test_rows_in_parts_are_the_whole():
     features, labels = unit_rows(views(8)[0]), np.int32([0, 0, 1, 1, 2, 2, 3, 3])
-    parts = [np.array(sup_con_rows(features, labels, np.arange(i, i + 4), 0.2)) for i in (0, 4)]
+    positives = positive_means(features, labels)
+    parts = [np.array(contrast_rows(features, *positives, np.arange(i, i + 4), 0.2)) for i in (0, 4)]
     np.testing.assert_allclose(np.mean(parts), kt.losses.sup_con(features, labels, 0.2), rtol=1e-6)
 
 
