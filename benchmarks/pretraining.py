@@ -57,7 +57,7 @@ def pipeline(images):
     """Pairs of views by hand."""
     augment = augmentation()
     rows = tf.data.Dataset.from_tensor_slices(images).shuffle(len(images)).batch(ROWS, drop_remainder=True)
-    return rows.map(lambda x: augment(tf.concat([x, x], 0))).prefetch(2)
+    return kt.streams.prefetched(rows.map(lambda x: augment(tf.concat([x, x], 0))))
 
 
 def fit_arm(images, chunk_size=None, rows=ROWS):

@@ -128,7 +128,7 @@ def jittered(stream):
         (support, labels), query = x["support"], x["query"]
         return {"support": (change(support), labels), "query": change(query)}, y
 
-    return stream.map(each).prefetch(2)
+    return kt.streams.prefetched(stream.map(each))
 
 
 def measure(config, seed, model, data):

@@ -174,7 +174,8 @@ def pretrain(config, seed, images, labels, probe):
     model, augment = build(config, images.shape[1:], steps), augmentation(config, images.shape[1:])
     if config.method in MASKED:
         rows = tf.data.Dataset.from_tensor_slices(images).shuffle(len(images), seed=seed)
-        stream = rows.batch(config.batch_size, drop_remainder=True).map(lambda x: {"image": augment(x)}).prefetch(2)
+        rows = rows.batch(config.batch_size, drop_remainder=True)
+        stream = kt.streams.prefetched(rows.map(lambda x: {"image": augment(x)}))
         watched = images[:500]
     else:
         labels = labels if config.method == "sup_con" else None
@@ -235,7 +236,7 @@ def fit_few(config, encoder, head, x, y, rate, seed):
     keras.utils.set_random_seed(seed)
     augment = augmentation(config, x.shape[1:])
     rows = tf.data.Dataset.from_tensor_slices((x, y)).shuffle(len(x), seed=seed).repeat().batch(64)
-    stream = rows.map(lambda x, y: (augment(x), y)).prefetch(2)
+    stream = kt.streams.prefetched(rows.map(lambda x, y: (augment(x), y)))
     model = keras.Sequential([encoder, head])
     optimizer = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(rate, config.steps))
     model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])

@@ -3,6 +3,7 @@
 from keras_transfer.streams.domains import domains
 from keras_transfer.streams.episodes import episodes
 from keras_transfer.streams.features import cached_features
+from keras_transfer.streams.prefetched import prefetched
 from keras_transfer.streams.views import views
 
-__all__ = ["cached_features", "domains", "episodes", "views"]
+__all__ = ["cached_features", "domains", "episodes", "prefetched", "views"]

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_transfer.streams.passes import numbered_passes
+from keras_transfer.streams.prefetched import prefetched
 
 
 def domains(source, target, batch_size=64, target_batch_size=None, classes=None, seed=None, shuffle_buffer=10_000):
@@ -90,7 +91,7 @@ def _from_datasets(source, target, sizes, seed, shuffle_buffer):
 
     endless_target = iter(batches(target, 1))  # outlives the epochs, so that the target goes on where it stopped
     pairs = batches(source, 0).map(lambda x, *rest: ({"source": x, "target": endless_target.get_next()}, *rest))
-    return pairs.prefetch(2)
+    return prefetched(pairs)
 
 
 def _rows(data):

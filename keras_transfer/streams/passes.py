@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from keras_transfer.streams.prefetched import prefetched
+
 
 def numbered_passes(make, steps):
     """Returns a dataset of `steps` elements that is `make(0)` in its first pass, `make(1)` in its second, and so on.
@@ -23,7 +25,7 @@ def numbered_passes(make, steps):
             return tf.nest.map_structure(tf.identity, element)
 
     dataset = tf.data.Dataset.from_tensors(0).map(lambda _: number.read_value()).flat_map(make)
-    dataset = dataset.prefetch(2).enumerate().map(count)  # behind the prefetching: what was prepared is not yet taken
+    dataset = prefetched(dataset).enumerate().map(count)  # behind the prefetching: what was prepared is not yet taken
     options = tf.data.Options()
     options.experimental_optimization.inject_prefetch = False
     return dataset.apply(tf.data.experimental.assert_cardinality(steps)).with_options(options)

@@ -5,6 +5,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_transfer.streams.passes import numbered_passes
+from keras_transfer.streams.prefetched import prefetched
 
 
 def views(images, augment, batch_size=256, labels=None, seed=None, shuffle_buffer=10_000):
@@ -77,7 +78,7 @@ def views(images, augment, batch_size=256, labels=None, seed=None, shuffle_buffe
 
 def _from_dataset(images, pair, batch_size, seed, shuffle_buffer):
     batches = images.shuffle(shuffle_buffer, seed=seed).batch(batch_size, drop_remainder=True)
-    return batches.map(pair).prefetch(2)
+    return prefetched(batches.map(pair))
 
 
 def _check_augmentation(augment):
