@@ -65,7 +65,9 @@ def contrast(view_1, view_2, temperature, labels=None, chunk_size=None):
         return ops.mean(contrast_rows(features, positives, counted, all_places(features), temperature))
     chunks = ops.reshape(all_places(features), (-1, 2 * chunk_size))
     total = sum_chunks(
-        lambda tensors, rows: ops.sum(contrast_rows(*tensors, counted, rows, temperature)), [features, positives], chunks
+        lambda tensors, rows: ops.sum(contrast_rows(*tensors, counted, rows, temperature)),
+        [features, positives],
+        chunks,
     )
     return total / ops.cast(ops.shape(features)[0], "float32")
 
