@@ -196,10 +196,11 @@ def main(rounds, processes, part, output):
     if part is not None:
         return print(json.dumps(measure_gradients(images) if part == GRADIENTS else measure_size(part, images)))
     load = os.getloadavg()[0]
-    step, rates, sizes = measure_step(images, rounds), measure_views(images, rounds), {name: [] for name in SIZES}
-    for _ in range(processes):
+    sizes = {name: [] for name in SIZES}
+    for _ in range(processes):  # first, since a new process's peak begins at the size of this one
         for name, runs in sizes.items():
             runs.append(in_fresh_process(name))
+    step, rates = measure_step(images, rounds), measure_views(images, rounds)
     medians = {
         name: {what: float(np.median([run[what] for run in runs])) for what in runs[0]} for name, runs in sizes.items()
     }
