@@ -166,6 +166,25 @@ def test_hidden_patches_are_as_measured():
     assert line in " ".join(README.split())
 
 
+def test_costs_of_pretraining_are_as_measured():
+    measured = json.loads((ROOT / "results/pretraining.json").read_text())
+    chunks, whole = (measured["chunks"]["ratio_to_256"][name] for name in ("4096 in chunks of 256", "4096 whole"))
+    rate = measured["views"]["images_per_second"]["kt.streams.views"]
+    distance = max(measured["gradients"]["float32"].values())
+    minutes = statistics.median(measured["step"]["milliseconds"]["fit"]) * (60_000 // 256) * 40 / 60_000
+    lines = (
+        f"takes {measured['step']['ratio']:.2f} times the time of a loop by hand",
+        f"the steps of 40 epochs of Fashion-MNIST take {minutes:.0f} minutes",
+        f"makes two views of {rate:,.0f} images a second",
+        f"needs {chunks['peak']:.2f} times the memory of a batch of 256 (whole, {whole['peak']:.2f} times)",
+        f"{chunks['milliseconds_per_image']:.2f} times the time for an image",
+        f"is that of the whole batch within {distance:.0e} of its length",
+    )
+    text = " ".join(README.split())
+    for line in lines:
+        assert line in text
+
+
 def test_minutes_of_training_are_as_measured():
     minutes = {
         path.stem.removeprefix("omniglot_"): test["seconds"] / 60
