@@ -5,6 +5,7 @@ from keras_transfer import (
     callbacks,
     datasets,
     finetuning,
+    gradients,
     layers,
     losses,
     metrics,
@@ -15,6 +16,7 @@ from keras_transfer import (
     serving,
     streams,
     testing,
+    weightings,
 )
 from keras_transfer.model import TransferModel
 from keras_transfer.serving import export
@@ -28,6 +30,7 @@ __all__ = [
     "datasets",
     "export",
     "finetuning",
+    "gradients",
     "layers",
     "losses",
     "metrics",
@@ -38,4 +41,5 @@ __all__ = [
     "serving",
     "streams",
     "testing",
+    "weightings",
 ]

@@ -1,7 +1,7 @@
 """What becomes of the gradients of several tasks: solvers that know them by their inner products alone.
 
-Each takes the Gram matrix of the tasks' gradients, `gram[i, j] = g_i . g_j`, and returns a coefficient for each task. The
-sum of the gradients so weighted is the update; ones are plain equal weighting.
+Each takes the Gram matrix of the tasks' gradients, `gram[i, j] = g_i . g_j`, and returns a coefficient for each task.
+The sum of the gradients so weighted is the update; ones are plain equal weighting.
 """
 
 from keras import ops

@@ -88,6 +88,10 @@ class TransferModel(keras.Model):
     def advance(self):
         """Moves what does not learn by gradient, such as a teacher; once in a training step, before its update."""
 
+    def total(self, terms, training=True):
+        """Returns the weighted sum of the terms, which is minimised."""
+        return sum(self.now(self.term_weights[name]) * value for name, value in terms.items())
+
     # What a method calls.
 
     def task_loss(self, y, y_pred, sample_weight=None):
@@ -141,6 +145,15 @@ class TransferModel(keras.Model):
             if training:
                 raise self._expected_streams(x)
             return super().compute_loss(None, y, y_pred, sample_weight)
+        terms = self.measure_terms(x, y, y_pred, sample_weight)
+        total = self.total(terms, training)
+        if training:
+            self.step.assign_add(1)
+            self.advance()
+        return (total + sum(self.losses)) / self._replicas
+
+    def measure_terms(self, x, y, y_pred, sample_weight=None):
+        """Returns the terms as float32 and logs them, after a check that they are those declared."""
         terms = self.loss_terms(x, y, y_pred if self.streams else {PREDICTION: y_pred}, sample_weight)
         if set(terms) != set(self.term_weights):
             raise ValueError(
@@ -151,11 +164,7 @@ class TransferModel(keras.Model):
         terms = {name: ops.cast(value, "float32") for name, value in terms.items()}  # float16 networks give float16
         for name, value in terms.items():
             self._term_means[name].update_state(value, sample_weight=rows)
-        total = sum(self.now(self.term_weights[name]) * value for name, value in terms.items())
-        if training:
-            self.step.assign_add(1)
-            self.advance()
-        return (total + sum(self.losses)) / self._replicas
+        return terms
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         """Updates the compiled metrics and returns the logs of this kind of batch."""

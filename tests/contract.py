@@ -71,6 +71,25 @@ def episode_batch(seed=0, shots=2, queries=3, episodes=4):
     return ({"support": support, "query": query}, answers), (query[0], None)
 
 
+def tasks(seed=0, rows=16):
+    """A plain batch of two tasks, the second with half of its labels missing."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(rows, FEATURES)).astype("float32")
+    labels = (np.abs(x[:, :2]) * 1.5).astype("int32").clip(0, CLASSES - 1)
+    batch = x, {"whole": labels[:, 0], "half": np.where(rng.random(rows) < 0.5, labels[:, 1], -1)}
+    return batch, batch
+
+
+def heads():
+    return {"whole": head(), "half": head()}
+
+
+def of_tasks(model, optimizer=None):
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(optimizer or keras.optimizers.SGD(0.1, momentum=0.9), loss, weighted_metrics=[["accuracy"]] * 2)
+    return model
+
+
 def views(rows=12, seed=0):
     """Two views of each row, the second a little off."""
     first = np.random.default_rng(seed).normal(size=(rows, FEATURES)).astype("float32")
@@ -138,6 +157,12 @@ METHODS = {
     "MatchingNetwork": Row(lambda: compiled(kt.models.MatchingNetwork(deep_encoder(), cosine=True)), *episode_batch()),
     "MAML": Row(lambda: compiled(kt.models.MAML(classifier(), steps=2, learn_rates=True)), *episode_batch()),
     "ANIL": Row(lambda: compiled(kt.models.ANIL(encoder(), head())), *episode_batch()),
+    "SharedEncoder": Row(
+        lambda: of_tasks(
+            kt.models.SharedEncoder(encoder(), heads(), kt.weightings.Uncertainty(regression=("half",)), missing=-1)
+        ),
+        *tasks(),
+    ),
     "SimCLR": Row(lambda: unlabelled(kt.models.SimCLR(encoder(), projector(), chunk_size=3)), *views()),
     "SupCon": Row(lambda: unlabelled(kt.models.SupCon(encoder(), projector())), *labelled_views()),
     "BYOL": Row(lambda: unlabelled(kt.models.BYOL(encoder(), projector(), projector(), momentum=0.9)), *views()),

@@ -25,6 +25,7 @@ from tests.contract import (
     labelled,
     labelled_views,
     network,
+    tasks,
     views,
 )
 
@@ -48,11 +49,12 @@ def mirrored():
 def streams(row):
     """The names of the streams, and whether there are labels."""
     x, y = row.batch
-    return (*(sorted(x) if isinstance(x, dict) else ()), y is not None)
+    return (*(sorted(x) if isinstance(x, dict) else ()), *(y if isinstance(y, dict) else [y is not None]))
 
 
 DRAW = {
     (True,): labelled,
+    ("whole", "half"): tasks,
     ("source", "target", True): domains,
     ("query", "support", True): episode_batch,
     ("view_1", "view_2", False): views,

@@ -9,7 +9,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 HOUSE = [
     ["layers", "losses", "schedules", "networks", "chunks", "metrics", "datasets", "streams"]
     + ["optimizers", "finetuning", "gradients"],
-    ["model", "inner_loop", "two_views", "backbones"],
+    ["model", "inner_loop", "two_views", "tasks", "weightings", "backbones"],
     ["models"],
     ["callbacks", "serving", "report", "testing"],
 ]

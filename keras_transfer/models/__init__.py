@@ -10,6 +10,7 @@ from keras_transfer.models.meta.maml import MAML
 from keras_transfer.models.meta.matching_network import MatchingNetwork
 from keras_transfer.models.meta.prototypical_network import PrototypicalNetwork, simple_shot
 from keras_transfer.models.meta.reptile import Reptile
+from keras_transfer.models.multitask.shared_encoder import SharedEncoder
 from keras_transfer.models.selfsupervised.barlow_twins import BarlowTwins
 from keras_transfer.models.selfsupervised.byol import BYOL
 from keras_transfer.models.selfsupervised.inpainting import Inpainting
@@ -34,6 +35,7 @@ __all__ = [
     "MatchingNetwork",
     "PrototypicalNetwork",
     "Reptile",
+    "SharedEncoder",
     "SimCLR",
     "SimSiam",
     "SupCon",

@@ -21,6 +21,10 @@ def export(
       (batch, 2), sigmoid(-z) and sigmoid(z). A model with an `encoder`, no `head` and no `classes` serves `features`.
     - `embed`: `features` (batch, dim), where the model has an `encoder` or `embed` is given.
 
+    A model with `heads` for several tasks serves each task's prediction under the task's name, in `serving_default` all
+    of them, and in a signature of the task's name that one alone: no other head is computed. A task that has `classes`
+    adds `<task>_probabilities`, `<task>_class_id` and `<task>_class_name`.
+
     Only the variables that these signatures use are stored, each once. The version is written to a hidden directory
     beside it, whose name no server takes for a version, and renamed when complete; a failure leaves nothing behind.
     `assets.extra/`, the place the SavedModel format keeps for files that its loaders ignore, holds `card.json` and,
@@ -33,7 +37,8 @@ def export(
             names (dict), shapes and dtypes of the signatures (float64 becomes float32), the ranges in the card and the
             warm-up requests, so pass rows that show the range.
         version: positive int; by default one more than the highest version in `path`.
-        classes: class names in the order of the logits; two for a head of one logit.
+        classes: class names in the order of the logits; two for a head of one logit. For several tasks a dict of the
+            names of those tasks that are classifications.
         preprocessing: from `x` to the model's input, stored in the graph: raw uint8 images in, say. A layer or any
             callable of TensorFlow or `keras.ops`; a layer, where it holds weights or lookup tables.
         embed: network from the model's input to features; by default `model.encoder` where there is one.
@@ -61,7 +66,7 @@ def export(
     check_target(path, version)
     if not model.built:
         raise ValueError(f"Expected a built model; received {model.name!r}, which has seen no batch yet.")
-    classes = None if classes is None else [str(name) for name in classes]
+    classes = _strings(classes)
     inputs = named(x, input_name)
     signatures = signatures_of(model, type(x), list(inputs), classes, preprocessing, embed)
     one_row = {name: tf.constant(value[:1]) for name, value in inputs.items()}
@@ -87,6 +92,8 @@ def signatures_of(model, kind, names, classes, preprocessing, embed):
         if not issubclass(kind, dict):
             x = kind(x.values()) if issubclass(kind, (tuple, list)) else x[names[0]]
         output = network(x if preprocessing is None else preprocessing(x), training=False)
+        if isinstance(output, dict):
+            return {task: tf.cast(prediction, tf.float32) for task, prediction in output.items()}
         if not tf.is_tensor(output) or output.shape.rank < 2:
             raise ValueError(f"Expected one tensor (batch, ..., dim) from {network!r}; received {output!r}.")
         return tf.cast(output, tf.float32)
@@ -98,14 +105,45 @@ def signatures_of(model, kind, names, classes, preprocessing, embed):
         if encoder is not None and head is None and classes is None:
             return {"features": run(model, inputs)}
         logits = run(model, inputs)
-        # One logit z is the pair (0, z): its softmax is sigmoid(-z), sigmoid(z).
-        scores = logits if logits.shape[-1] > 1 else tf.concat([tf.zeros_like(logits), logits], -1)
-        if classes is not None and len(classes) != scores.shape[-1]:
-            raise ValueError(f"Expected {scores.shape[-1]} classes, as the head has; received {len(classes)}.")
-        outputs = {"logits": logits, "probabilities": tf.nn.softmax(scores), "class_id": tf.argmax(scores, -1)}
-        return outputs if classes is None else {**outputs, "class_name": tf.gather(classes, outputs["class_id"])}
+        return {"logits": logits, **_classified(logits, classes)}
 
-    return {"serving_default": predict} if embed is None else {"serving_default": predict, "embed": features}
+    def predict_tasks(inputs, tasks=None):
+        found = run(lambda x, training: model.infer(x, training=training, tasks=tasks), inputs)
+        named_classes = {task: names for task, names in (classes or {}).items() if task in found}
+        for task, names in named_classes.items():
+            found |= {f"{task}_{part}": value for part, value in _classified(found[task], names).items()}
+        return found
+
+    signatures = {"serving_default": predict}
+    if hasattr(model, "heads"):
+        _check_task_names(model.heads, classes)
+        alone = {task: lambda inputs, task=task: predict_tasks(inputs, [task]) for task in model.heads}
+        signatures = {"serving_default": predict_tasks, **alone}
+    return signatures if embed is None else {**signatures, "embed": features}
+
+
+def _classified(logits, classes):
+    """Probabilities and the class of logits; with class names also its name."""
+    # One logit z is the pair (0, z): its softmax is sigmoid(-z), sigmoid(z).
+    scores = logits if logits.shape[-1] > 1 else tf.concat([tf.zeros_like(logits), logits], -1)
+    if classes is not None and len(classes) != scores.shape[-1]:
+        raise ValueError(f"Expected {scores.shape[-1]} classes, as the head has; received {len(classes)}.")
+    outputs = {"probabilities": tf.nn.softmax(scores), "class_id": tf.argmax(scores, -1)}
+    return outputs if classes is None else {**outputs, "class_name": tf.gather(classes, outputs["class_id"])}
+
+
+def _check_task_names(tasks, classes):
+    if classes is not None and not (isinstance(classes, dict) and set(classes) <= set(tasks)):
+        raise ValueError(f"Expected `classes` as a dict of tasks among {list(tasks)}; received {classes}.")
+    taken = set(tasks) & {"serving_default", "embed"}
+    if taken:
+        raise ValueError(f"Expected tasks that do not bear the name of a signature; received {sorted(taken)}.")
+
+
+def _strings(classes):
+    if isinstance(classes, dict):
+        return {task: _strings(names) for task, names in classes.items()}
+    return None if classes is None else [str(name) for name in classes]
 
 
 def named(x, names):

@@ -221,11 +221,13 @@ def _difference(key, exported, expected, classes):
     if value.shape != truth.shape:
         return np.inf
     stem, name = key.rsplit("/", 1)
-    if name == "class_name":
-        chosen = np.array(classes)[exported[f"{stem}/class_id"]]
+    if name.endswith("class_name"):
+        task = name.removesuffix("class_name")  # "" where there is one
+        names = classes[task.removesuffix("_")] if task else classes
+        chosen = np.array(names)[exported[f"{stem}/{task}class_id"]]
         return 0.0 if np.array_equal(np.char.decode(value, "utf-8"), chosen) else np.inf
-    if name == "class_id":
-        probabilities = expected[f"{stem}/probabilities"]
+    if name.endswith("class_id"):
+        probabilities = expected[f"{stem}/{name.removesuffix('class_id')}probabilities"]
         chosen = np.take_along_axis(probabilities, np.maximum(value, 0)[..., None], -1)[..., 0]
         unsure = np.where((value < 0) == (truth < 0), probabilities.max(-1) - chosen, np.inf)  # -1 is unknown
         return float(np.max(np.where(value == truth, 0.0, unsure)))

@@ -1,0 +1,79 @@
+"""Hard sharing: one encoder, a head for each task."""
+
+import keras
+
+from keras_transfer.model import TransferModel
+from keras_transfer.tasks import check_tasks, mark_missing, task_losses, train_step
+
+
+@keras.saving.register_keras_serializable(package="keras_transfer")
+class SharedEncoder(TransferModel):
+    """Learns several tasks with one encoder, and a head for each.
+
+    total = sum over tasks of  weight_t loss_t,  loss_t the mean over the rows that have a label of task t
+
+    Training batches are `(x, {task: labels})`; predictions are dicts too. The `weighting` says what each task counts. It
+    may act on the tasks' gradients instead of their losses (`kt.weightings.PCGrad`, `MGDA`, `CAGrad`, `GradNorm`): then
+    the encoder takes the weighed sum, and each head its own gradient. The logs show each task's loss, not weighed, as
+    `<task>_term`.
+
+    Args:
+        encoder: network from an input to features `(batch, dim)`.
+        heads: dict of the tasks' names to networks from features to predictions.
+        weighting: a `kt.weightings.Weighting`; None: all tasks count 1.
+        missing: label that stands for none, such as -1, or `float("nan")`; None: there is none. A task's
+            `sample_weight` of 0 says the same. Compile metrics as `weighted_metrics`, which leave such rows out.
+
+    Raises:
+        ValueError: if there are fewer than 2 heads, or labels, losses or sample weights that are not those of the heads.
+
+    Example:
+
+    ```python
+    heads = {"left": keras.layers.Dense(10), "right": keras.layers.Dense(10)}
+    model = kt.models.SharedEncoder(encoder, heads, kt.weightings.PCGrad())
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile("adam", dict.fromkeys(heads, loss), weighted_metrics=dict.fromkeys(heads, ["accuracy"]))
+    model.fit(images, {"left": left, "right": right}, epochs=5)
+    ```
+
+    Reference:
+        Caruana, Multitask Learning, Machine Learning 28, 1997.
+    """
+
+    def __init__(self, encoder, heads, weighting=None, missing=None, **kwargs):
+        super().__init__(dict.fromkeys(heads, 1.0), **kwargs)
+        check_tasks(heads, weighting)
+        self.encoder, self.heads, self.weighting, self.missing = encoder, dict(heads), weighting, missing
+
+    @property
+    def shared_variables(self):
+        """What all tasks train."""
+        return self.encoder.trainable_variables
+
+    def answers(self, features, training=False, tasks=None):
+        """Returns the predictions of the heads, all or those of some tasks."""
+        tasks = self.heads if tasks is None else tasks
+        return {task: self.heads[task](features, training=training) for task in tasks}
+
+    def infer(self, x, training=False, tasks=None):
+        """Returns a dict of the predictions of all or some tasks; nothing else is computed."""
+        return self.answers(self.encoder(x, training=training), training, tasks)
+
+    def loss_terms(self, x, y, outputs, sample_weight=None):
+        """Returns each task's loss."""
+        return task_losses(self, y, outputs["prediction"], sample_weight)
+
+    def total(self, terms, training=True):
+        """Returns the weighed sum of the tasks' losses."""
+        return sum(terms.values()) if self.weighting is None else self.weighting(terms, training=training)
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        """Updates the compiled metrics with the labels that are there."""
+        return super().compute_metrics(x, *mark_missing(self, y, y_pred, sample_weight))
+
+    def train_step(self, *args):
+        """Trains on a batch; by a step of its own where gradients are weighed."""
+        if self.weighting is None or self.weighting.on is None:
+            return super().train_step(*args)
+        return train_step(self, *args)

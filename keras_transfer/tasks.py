@@ -1,0 +1,184 @@
+"""What methods for several tasks share: the losses of the labels that are there, and the step on weighed gradients."""
+
+import keras
+from keras import ops
+
+from keras_transfer.gradients import gram, weighted_sum
+from keras_transfer.networks import all_rows
+
+
+def check_tasks(heads, weighting):
+    """Raises an error unless there are heads; builds the weighting for them.
+
+    Args:
+        heads: dict of the tasks' names to networks.
+        weighting: a `kt.weightings.Weighting`, or None.
+
+    Raises:
+        ValueError: if `heads` is no dict of at least 2 networks, or the weighting does not fit them.
+    """
+    if not isinstance(heads, dict) or len(heads) < 2:
+        received = f"{len(heads)} of them" if isinstance(heads, dict) else type(heads).__name__
+        raise ValueError(f"Expected `heads` to be a dict of at least 2 tasks to their heads; received {received}.")
+    if weighting is not None and not weighting.built:
+        weighting.build({task: () for task in heads})
+
+
+def task_losses(model, y, predictions, sample_weight=None):
+    """Returns each task's compiled loss as the mean over the rows that have its label.
+
+    A row whose label is `model.missing`, or whose weight for the task is 0, has none. A batch without a label gives 0.
+
+    Args:
+        model: method with `heads`, `missing` and, once compiled, `loss`.
+        y: dict of the tasks' names to labels `(batch, ...)`.
+        predictions: dict of the tasks' names to predictions `(batch, ...)`.
+        sample_weight: weights `(batch,)` for all tasks, a dict of such for each, or None.
+
+    Returns:
+        Dict of the tasks' names to scalars.
+
+    Raises:
+        ValueError: if labels, losses or weights are not those of the heads; each that is missing or too many is named.
+    """
+    tasks = list(predictions)
+    weights = sample_weight if isinstance(sample_weight, dict) else dict.fromkeys(tasks, sample_weight)
+    losses = model.loss if isinstance(model.loss, dict) else dict.fromkeys(tasks, model.loss)
+    for what, given in (("labels", y), ("a compiled loss", losses), ("sample weights", weights)):
+        _check_names(what, given, tasks)
+    found = {}
+    for task in tasks:
+        labels, present = _present(y[task], model.missing)
+        rows = keras.losses.get(losses[task])
+        values = (rows.call if isinstance(rows, keras.losses.Loss) else rows)(labels, predictions[task])
+        values = ops.cast(values, "float32")
+        values = ops.mean(ops.reshape(values, (ops.shape(values)[0], -1)), axis=1)
+        if weights[task] is not None:
+            weight = ops.cast(ops.reshape(weights[task], (-1,)), "float32")
+            present = ops.logical_and(present, weight != 0)
+            values = values * weight
+        replicas = model.distribute_strategy.num_replicas_in_sync if keras.backend.backend() == "tensorflow" else 1
+        number = ops.sum(all_rows(ops.cast(present, "float32"))) / replicas
+        found[task] = ops.sum(ops.where(present, values, 0.0)) / ops.maximum(number, 1.0 / replicas)
+    return found
+
+
+def mark_missing(model, y, predictions, sample_weight=None):
+    """Gives labels that are missing the weight 0, for metrics.
+
+    Args:
+        model: method with `missing`.
+        y: dict of the tasks' names to labels `(batch, ...)`.
+        predictions: dict of the tasks' names to predictions `(batch, ...)`.
+        sample_weight: weights `(batch,)` for all tasks, a dict of such for each, or None.
+
+    Returns:
+        Labels, predictions and sample weights, dicts with the tasks in one order.
+
+    Raises:
+        ValueError: if metrics are compiled that take no weights, and labels may be missing.
+    """
+    tasks = list(predictions)
+    weights = sample_weight if isinstance(sample_weight, dict) else dict.fromkeys(tasks, sample_weight)
+    y = {task: y[task] for task in tasks}
+    if model.missing is None:
+        return y, predictions, None if sample_weight is None else {task: weights[task] for task in tasks}
+    if model._compile_metrics is not None and model._compile_metrics._user_metrics is not None:
+        raise ValueError(
+            f"Expected metrics of {type(model).__name__} as `weighted_metrics`, since labels may be missing, which "
+            "`metrics` would count; received `metrics`."
+        )
+    labels = {}
+    for task in tasks:
+        labels[task], present = _present(y[task], model.missing)
+        weight = 1.0 if weights[task] is None else ops.reshape(weights[task], (-1,))
+        weights = {**weights, task: ops.cast(present, "float32") * weight}
+    return labels, predictions, weights
+
+
+def _check_names(what, given, tasks):
+    if not isinstance(given, dict):
+        raise ValueError(f"Expected {what} as a dict of the tasks {tasks}; received {type(given).__name__}.")
+    lacking, unknown = [task for task in tasks if task not in given], [task for task in given if task not in tasks]
+    if lacking or unknown:
+        parts = [f"none for {lacking}"] * bool(lacking) + [f"some for {unknown}, which have no head"] * bool(unknown)
+        raise ValueError(f"Expected {what} for each of the tasks {tasks}; received {' and '.join(parts)}.")
+
+
+def _present(labels, missing):
+    """The labels with 0 where they are missing, and which rows have one `(batch,)`."""
+    labels = ops.convert_to_tensor(labels)
+    rows = ops.shape(labels)[0]
+    if missing is None:
+        return labels, ops.ones((rows,), "bool")
+    absent = ops.isnan(labels) if missing != missing else ops.equal(labels, ops.cast(missing, labels.dtype))
+    here = ops.logical_not(ops.any(ops.reshape(absent, (rows, -1)), axis=1))
+    return ops.where(absent, ops.zeros_like(labels), labels), here
+
+
+def train_step(model, data):
+    """One step on the gradients of all tasks, weighed by `model.weighting`; TensorFlow.
+
+    Shared variables take the weighed sum of the tasks' gradients, all others the plain sum; regularisers count once.
+
+    Args:
+        model: method with `weighting`, a `kt.weightings.GradientWeighting`, and `shared_variables`; where the weighting
+            looks at the representation also `encoder`, and `answers(features, training)`.
+        data: training batch `(x, y[, sample_weight])`.
+
+    Returns:
+        The logs.
+    """
+    import tensorflow as tf
+
+    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+    weighting, optimizer, replicas = model.weighting, model.optimizer, model.distribute_strategy.num_replicas_in_sync
+    by_features = weighting.on == "representation"
+    shared = list(model.shared_variables)
+    own = [v for v in model.trainable_variables if not any(v is one for one in shared)]
+    with tf.GradientTape(persistent=True) as tape:
+        if by_features:
+            features = model.encoder(x, training=True)
+            predictions = model.answers(features, training=True)
+        else:
+            predictions = model(x, training=True)
+        terms = model.measure_terms(x, y, predictions, sample_weight)
+        scaled = {task: optimizer.scale_loss(value / replicas) for task, value in terms.items()}
+        penalties = sum(model.losses)
+        penalty = optimizer.scale_loss(penalties / replicas) if model.losses else None
+    watched = [features] if by_features else [v.value for v in shared]
+
+    def gradient(loss, sources, **kwargs):
+        found = tape.gradient(loss, sources, unconnected_gradients=tf.UnconnectedGradients.ZERO, **kwargs)
+        return [tf.convert_to_tensor(part) for part in found]
+
+    by_task, own_gradient = [], None
+    for task in weighting.tasks:
+        parts = gradient(scaled[task], [*watched, *(v.value for v in own)])
+        by_task.append(parts[: len(watched)])
+        rest = parts[len(watched) :]
+        own_gradient = rest if own_gradient is None else [a + b for a, b in zip(own_gradient, rest)]
+    context = tf.distribute.get_replica_context()
+    losses = ops.stack([terms[task] for task in weighting.tasks])
+    if replicas > 1:
+        losses = context.all_reduce("mean", losses)
+        if not by_features:  # the whole batch's; each replica adds its share of the update
+            by_task = [[context.all_reduce("sum", part) for part in parts] for parts in by_task]
+    products = gram(by_task)
+    if replicas > 1 and by_features:
+        products = context.all_reduce("sum", products)
+    update = weighted_sum(by_task, weighting.update(products, losses))
+    if by_features:
+        update = gradient(features, [v.value for v in shared], output_gradients=update[0])
+    elif replicas > 1:
+        update = [part / replicas for part in update]
+    found = [*update, *own_gradient]
+    if penalty is not None:
+        found = [a + b for a, b in zip(found, gradient(penalty, [v.value for v in (*shared, *own)]))]
+    del tape
+    optimizer.apply_gradients(zip(found, [*shared, *own]))
+    model.step.assign_add(1)
+    model.advance()
+    total = sum(terms.values()) + penalties
+    model._loss_tracker.update_state(total, sample_weight=tf.shape(keras.tree.flatten(x)[0])[0])
+    return model.compute_metrics(x, y, predictions, sample_weight)

@@ -1,0 +1,111 @@
+"""What a weighting of tasks is: a small layer from the losses to their total, or from gradients to coefficients."""
+
+import keras
+from keras import ops
+
+
+class Weighting(keras.layers.Layer):
+    """Abstract. Weighs the losses of tasks.
+
+    A method builds it for the names of its tasks, and calls it on their losses in each step. `used` holds the weights
+    of the last training step, `(tasks,)` in the order of `tasks`, for pictures.
+    """
+
+    on = None  # it weighs losses, by which there is one gradient
+
+    def __init__(self, **kwargs):
+        super().__init__(dtype="float32", autocast=False, **kwargs)
+
+    def build(self, input_shape):
+        """Makes the state for tasks.
+
+        Args:
+            input_shape: dict of the tasks' names to the shape of their losses, `()`.
+        """
+        self.tasks = tuple(input_shape)
+        self.used = self.state("used", 1.0)
+        self.built = True
+
+    def call(self, losses, training=False):
+        """Returns the total that is minimised, a scalar.
+
+        Args:
+            losses: dict of the tasks' names to scalars.
+            training: bool, whether this is a training step, which moves the state.
+        """
+        raise NotImplementedError
+
+    def state(self, name, value, trainable=False):
+        """Makes a variable with one value for each task."""
+        return self.add_weight(
+            shape=(len(self.tasks),),
+            initializer=keras.initializers.Constant(value),
+            trainable=trainable,
+            aggregation="mean",
+            name=name,
+        )
+
+    def stack(self, losses):
+        """Returns the losses `(tasks,)`."""
+        return ops.stack([ops.cast(losses[task], "float32") for task in self.tasks])
+
+    def weigh(self, losses, weights, training):
+        """Returns the sum of losses by weights that are held still, and keeps the weights."""
+        weights = ops.stop_gradient(weights)
+        if training:
+            self.used.assign(weights)
+        return ops.sum(weights * self.stack(losses))
+
+    def get_config(self):
+        """Returns the settings."""
+        config = super().get_config()
+        config.pop("dtype", None)
+        return config
+
+
+class GradientWeighting(Weighting):
+    """Abstract. Weighs the gradients of tasks instead of their losses.
+
+    Args:
+        on: `"parameters"`: the gradients by the weights that tasks share, one way back through them for each task.
+            `"representation"`: those by the features that all heads read, which bound the former; one way back.
+    """
+
+    def __init__(self, on="parameters", **kwargs):
+        super().__init__(**kwargs)
+        if on not in ("parameters", "representation"):
+            raise ValueError(f'Expected `on` to be "parameters" or "representation"; received {on!r}.')
+        self.on = on
+
+    def build(self, input_shape):
+        """Makes the state for tasks; `cosines` holds those between the gradients of the last step."""
+        super().build(input_shape)
+        tasks = len(self.tasks)
+        self.cosines = self.add_weight(
+            shape=(tasks, tasks), initializer="identity", trainable=False, aggregation="mean", name="cosines"
+        )
+
+    def call(self, losses, training=False):
+        """Returns the sum of the losses, which coefficients of their gradients replace in training."""
+        return ops.sum(self.stack(losses))
+
+    def coefficients(self, gram, losses):
+        """Returns what each task's gradient counts, `(tasks,)`.
+
+        Args:
+            gram: tensor `(tasks, tasks)`, the inner products of the gradients.
+            losses: tensor `(tasks,)`.
+        """
+        raise NotImplementedError
+
+    def update(self, gram, losses):
+        """Returns the coefficients in a training step, and keeps them and the cosines."""
+        lengths = ops.sqrt(ops.maximum(ops.diagonal(gram), 1e-30))
+        self.cosines.assign(gram / (lengths[:, None] * lengths))
+        found = self.coefficients(gram, losses)
+        self.used.assign(found)
+        return found
+
+    def get_config(self):
+        """Returns the settings."""
+        return {**super().get_config(), "on": self.on}

@@ -1,0 +1,60 @@
+"""GradNorm: weights that bring the tasks to learn at the same pace."""
+
+import keras
+from keras import ops
+
+from keras_transfer.weightings.base import GradientWeighting
+
+
+@keras.saving.register_keras_serializable(package="keras_transfer")
+class GradNorm(GradientWeighting):
+    """Learns weights by which each task's gradient has the mean length, more where a task lags behind.
+
+    With G_t = w_t |g_t|, and the pace r_t = (loss_t / first loss_t) / mean over tasks:
+    w descends  sum over t of |G_t - mean(G) r_t^a|  with the target held still, and is scaled to the sum of tasks.
+
+    Args:
+        asymmetry: float a of at least 0, how hard lagging tasks are pulled; 0: equal lengths.
+        rate: positive float, of the weights' plain gradient descent, in mean lengths of a gradient.
+        on: see `GradientWeighting`; by default the features that all heads read.
+
+    Raises:
+        ValueError: if one is out of range.
+
+    Departs: gradients are those by the representation or all shared weights rather than by the last shared layer. The
+    weights' step is divided by mean(G), so that the rate does not depend on the losses' units, and weights stay above 0.
+
+    Reference:
+        Chen et al., GradNorm: Gradient Normalization for Adaptive Loss Balancing in Deep Multitask Networks, ICML 2018,
+        arXiv:1711.02257.
+    """
+
+    def __init__(self, asymmetry=1.5, rate=0.025, on="representation", **kwargs):
+        super().__init__(on, **kwargs)
+        if not asymmetry >= 0 or not rate > 0:
+            raise ValueError(
+                f"Expected an `asymmetry` of at least 0 and a positive `rate`; received {asymmetry}, {rate}."
+            )
+        self.asymmetry, self.rate = asymmetry, rate
+
+    def build(self, input_shape):
+        """Makes the weights and the first losses, which the first training step sets."""
+        super().build(input_shape)
+        self.task_weights, self.first = self.state("task_weights", 1.0), self.state("first", 0.0)
+
+    def coefficients(self, gram, losses):
+        """Moves the weights and returns them."""
+        self.first.assign(ops.where(self.first > 0, self.first, ops.maximum(losses, 1e-8)))
+        lengths, tasks = ops.sqrt(ops.maximum(ops.diagonal(gram), 1e-30)), len(self.tasks)
+        weighted = self.task_weights * lengths
+        pace = losses / self.first
+        pace = pace / ops.maximum(ops.mean(pace), 1e-8)
+        excess = ops.sign(weighted - ops.mean(weighted) * pace**self.asymmetry)
+        moved = ops.maximum(self.task_weights - self.rate * excess * lengths / ops.mean(weighted), 1e-3)
+        moved = tasks * moved / ops.sum(moved)
+        self.task_weights.assign(moved)
+        return moved
+
+    def get_config(self):
+        """Returns the settings."""
+        return {**super().get_config(), "asymmetry": self.asymmetry, "rate": self.rate}
