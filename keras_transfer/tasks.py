@@ -91,7 +91,7 @@ def mark_missing(model, y, predictions, sample_weight=None):
     labels = {}
     for task in tasks:
         labels[task], present = _present(y[task], model.missing)
-        weight = 1.0 if weights[task] is None else ops.reshape(weights[task], (-1,))
+        weight = 1.0 if weights[task] is None else ops.cast(ops.reshape(weights[task], (-1,)), "float32")
         weights = {**weights, task: ops.cast(present, "float32") * weight}
     return labels, predictions, weights
 
@@ -134,6 +134,8 @@ def train_step(model, data):
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
     weighting, optimizer, replicas = model.weighting, model.optimizer, model.distribute_strategy.num_replicas_in_sync
     by_features = weighting.on == "representation"
+    if not model.built:  # networks may be, and by features the model itself is not called
+        model.build(keras.tree.map_structure(lambda part: part.shape, x))
     shared = list(model.shared_variables)
     own = [v for v in model.trainable_variables if not any(v is one for one in shared)]
     with tf.GradientTape(persistent=True) as tape:
@@ -175,7 +177,6 @@ def train_step(model, data):
     found = [*update, *own_gradient]
     if penalty is not None:
         found = [a + b for a, b in zip(found, gradient(penalty, [v.value for v in (*shared, *own)]))]
-    del tape
     optimizer.apply_gradients(zip(found, [*shared, *own]))
     model.step.assign_add(1)
     model.advance()

@@ -22,9 +22,11 @@ from tests.contract import (
     encoder,
     episode_batch,
     head,
+    heads,
     labelled,
     labelled_views,
     network,
+    of_tasks,
     tasks,
     views,
 )
@@ -42,6 +44,7 @@ def mirrored():
         print(f"{name}: equal to {difference:.1e}")
     check_epoch_of_a_stream(strategy)
     check_synchronized_batch_norm(strategy)
+    check_weighed_gradients(strategy)
     check_unbuilt(strategy)
     check_masks(strategy)
 
@@ -87,6 +90,16 @@ def check_synchronized_batch_norm(strategy):
 
     kt.testing.check_replicas(make, [domains(seed=seed)[0] for seed in range(3)], strategy, tolerance=1e-4)
     print("synchronized BatchNormalization: equal")
+
+
+def check_weighed_gradients(strategy):
+    for on in ("parameters", "representation"):
+
+        def make(on=on):
+            return of_tasks(kt.models.SharedEncoder(encoder(), heads(), kt.weightings.MGDA(on=on), missing=-1))
+
+        kt.testing.check_replicas(make, [tasks(seed=seed)[0] for seed in range(3)], strategy)
+    print("weighed gradients: equal")
 
 
 def check_unbuilt(strategy):

@@ -66,7 +66,13 @@ def test_replicas_equal_one(run_python):
     printed = run_python("-m", "tests.replicas")
     for name, row in METHODS.items():
         assert row.draws or f"{name}: equal" in printed
-    for check in ("stream: equal", "synchronized BatchNormalization: equal", "unbuilt: trains", "masks: train"):
+    for check in (
+        "stream: equal",
+        "synchronized BatchNormalization: equal",
+        "weighed gradients: equal",
+        "unbuilt: trains",
+        "masks: train",
+    ):
         assert check in printed
 
 

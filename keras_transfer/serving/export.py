@@ -92,7 +92,7 @@ def signatures_of(model, kind, names, classes, preprocessing, embed):
         if not issubclass(kind, dict):
             x = kind(x.values()) if issubclass(kind, (tuple, list)) else x[names[0]]
         output = network(x if preprocessing is None else preprocessing(x), training=False)
-        if isinstance(output, dict):
+        if isinstance(output, dict) and network is not embed and hasattr(model, "heads"):
             return {task: tf.cast(prediction, tf.float32) for task, prediction in output.items()}
         if not tf.is_tensor(output) or output.shape.rank < 2:
             raise ValueError(f"Expected one tensor (batch, ..., dim) from {network!r}; received {output!r}.")

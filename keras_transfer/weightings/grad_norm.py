@@ -22,7 +22,7 @@ class GradNorm(GradientWeighting):
         ValueError: if one is out of range.
 
     Departs: gradients are those by the representation or all shared weights rather than by the last shared layer. The
-    weights' step is divided by mean(G), so that the rate does not depend on the losses' units, and weights stay above 0.
+    step is divided by mean(G), so that the rate does not depend on the losses' units, and weights stay above 0.
 
     Reference:
         Chen et al., GradNorm: Gradient Normalization for Adaptive Loss Balancing in Deep Multitask Networks, ICML 2018,

@@ -18,7 +18,7 @@ class MGDA(GradientWeighting):
             of tasks that are nearly solved or measured in small units, prevail.
         on: see `GradientWeighting`; `"representation"` is the upper bound of the paper's section 3.3, MGDA-UB.
 
-    Departs: gradients that were normalised stay so in the update, where the authors' code weighs the losses as they are.
+    Departs: gradients that were normalised stay so in the update; the authors' code weighs the losses as they are.
 
     Reference:
         Sener and Koltun, Multi-Task Learning as Multi-Objective Optimization, NeurIPS 2018, arXiv:1810.04650.

@@ -12,10 +12,10 @@ class SharedEncoder(TransferModel):
 
     total = sum over tasks of  weight_t loss_t,  loss_t the mean over the rows that have a label of task t
 
-    Training batches are `(x, {task: labels})`; predictions are dicts too. The `weighting` says what each task counts. It
-    may act on the tasks' gradients instead of their losses (`kt.weightings.PCGrad`, `MGDA`, `CAGrad`, `GradNorm`): then
-    the encoder takes the weighed sum, and each head its own gradient. The logs show each task's loss, not weighed, as
-    `<task>_term`.
+    Training batches are `(x, {task: labels})`; predictions are dicts too. The `weighting` says what each task counts.
+    It may act on the tasks' gradients instead of their losses (`kt.weightings.PCGrad`, `MGDA`, `CAGrad`, `GradNorm`):
+    then the encoder takes the weighed sum, and each head its own gradient. The logs show each task's loss, not weighed,
+    as `<task>_term`.
 
     Args:
         encoder: network from an input to features `(batch, dim)`.
@@ -25,7 +25,7 @@ class SharedEncoder(TransferModel):
             `sample_weight` of 0 says the same. Compile metrics as `weighted_metrics`, which leave such rows out.
 
     Raises:
-        ValueError: if there are fewer than 2 heads, or labels, losses or sample weights that are not those of the heads.
+        ValueError: if there are fewer than 2 heads, or labels, losses or sample weights are not those of the heads.
 
     Example:
 

@@ -1,0 +1,144 @@
+import keras
+import numpy as np
+import pytest
+
+import keras_transfer as kt
+
+TASKS = {"a": (), "b": (), "c": ()}
+
+
+def built(weighting):
+    weighting.build(TASKS)
+    return weighting
+
+
+def called(weighting, *losses, training=True):
+    return float(weighting(dict(zip(TASKS, np.float32(losses))), training=training))
+
+
+def state(variable):
+    return keras.ops.convert_to_numpy(keras.ops.convert_to_tensor(variable))
+
+
+@pytest.mark.parametrize("name", [n for n in kt.weightings.__all__ if not n.endswith("Weighting") or n[0] in "RS"])
+def test_settings_survive_saving(name):
+    settings = {
+        "StaticWeighting": {"weights": {"a": 1.0, "b": 2.0, "c": 0.0}},
+        "Uncertainty": {"regression": ("b",), "rate": 10.0},
+        "RandomWeighting": {"seed": 3},
+        "DynamicWeightAverage": {"steps": 7, "temperature": 1.5},
+        "PCGrad": {"seed": 2},
+        "MGDA": {"normalized": False, "on": "representation"},
+        "CAGrad": {"strength": 0.3},
+        "GradNorm": {"asymmetry": 0.5, "rate": 0.1, "on": "parameters"},
+    }[name]
+    weighting = getattr(kt.weightings, name)(**settings)
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(weighting))
+    found = again.get_config()
+    assert {key: tuple(v) if isinstance(v := found[key], list) else v for key in settings} == settings
+    built(again)
+
+
+def test_static():
+    weighting = built(kt.weightings.StaticWeighting({"b": 2.0, "a": 1.0, "c": 0.0}))
+    assert called(weighting, 1.0, 10.0, 100.0) == 21.0
+    np.testing.assert_array_equal(state(weighting.used), [1, 2, 0])
+    with pytest.raises(ValueError, match=r"at least 0; received \{'a': -1"):
+        kt.weightings.StaticWeighting({"a": -1.0})
+
+
+@pytest.mark.parametrize("rate", [1.0, 20.0])
+def test_uncertainty_comes_to_rest_where_the_variances_are_the_losses(rate):
+    """exp(s) = 2 loss for classifications, exp(s) = loss for regressions."""
+    losses = np.float32([0.5, 2.0, 7.0])
+    weighting = kt.weightings.Uncertainty(regression=("b",), rate=rate)
+    built(weighting)
+
+    class Alone(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.weighting = weighting
+
+        def call(self, x):
+            return x
+
+        def compute_loss(self, *args, **kwargs):
+            return self.weighting(dict(zip(TASKS, losses)), training=True)
+
+    model = Alone()
+    model.compile(keras.optimizers.Adam(0.1 / rate))
+    model.fit(np.zeros((400, 1), "float32"), batch_size=1, verbose=0)
+    np.testing.assert_allclose(np.exp(state(weighting.log_variances)), losses * [2, 1, 2], rtol=0.02)
+
+
+def test_random_weights_are_new_in_each_step_and_sum_to_the_tasks():
+    weighting = built(kt.weightings.RandomWeighting(seed=0))
+    assert called(weighting, 1.0, 2.0, 3.0, training=False) == 6.0
+    found = []
+    for _ in range(500):
+        called(weighting, 1.0, 2.0, 3.0)
+        found.append(state(weighting.used))
+    np.testing.assert_allclose(np.sum(found, axis=1), 3.0, rtol=1e-5)
+    np.testing.assert_allclose(np.mean(found, axis=0), 1.0, atol=0.1)
+    assert np.std(found, axis=0).min() > 0.2
+
+
+def test_dynamic_weight_average_by_hand():
+    weighting = built(kt.weightings.DynamicWeightAverage(steps=2, temperature=2.0))
+    rows = np.float32([[4, 1, 2], [2, 1, 2], [1, 1, 1], [1, 1, 2], [9, 9, 9]])
+    used = []
+    for losses in rows:
+        called(weighting, *losses)
+        used.append(state(weighting.used))
+    np.testing.assert_allclose(used[:4], 1.0, rtol=1e-6)
+    ratios = rows[2:4].mean(0) / rows[:2].mean(0)
+    expected = 3 * np.exp(ratios / 2) / np.exp(ratios / 2).sum()
+    np.testing.assert_allclose(used[4], expected, rtol=1e-5)
+
+
+def test_grad_norm_brings_the_gradients_to_one_length():
+    """Equal pace: after many steps the weighted lengths are equal; the weights sum to the tasks all the way."""
+    weighting = built(kt.weightings.GradNorm(rate=0.002))
+    lengths = np.float32([1.0, 3.0, 10.0])
+    for _ in range(3000):
+        weights = weighting.update(np.diag(lengths**2), np.ones(3, "float32"))
+        np.testing.assert_allclose(state(weights).sum(), 3.0, rtol=1e-4)
+    weighted = state(weights) * lengths
+    np.testing.assert_allclose(weighted / weighted.mean(), 1.0, atol=0.05)
+
+
+def test_grad_norm_gives_a_lagging_task_more():
+    weighting = built(kt.weightings.GradNorm(rate=0.001))
+    one = np.eye(3, dtype="float32")
+    weighting.update(one, np.float32([1, 1, 1]))
+    for _ in range(20):
+        weights = weighting.update(one, np.float32([1.0, 0.2, 0.2]))
+    assert state(weights)[0] > 1 > state(weights)[1]
+
+
+def test_normalised_mgda_does_not_depend_on_the_units():
+    weighting = built(kt.weightings.MGDA())
+    g = np.random.default_rng(0).normal(size=(3, 5))
+    units = np.array([1.0, 100.0, 0.01])
+    updates = []
+    for scale in (np.ones(3), units):
+        scaled = g * scale[:, None]
+        update = state(weighting.update(np.float32(scaled @ scaled.T), np.ones(3, "float32"))) @ scaled
+        updates.append(update / np.linalg.norm(update))
+    np.testing.assert_allclose(updates[0], updates[1], atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: kt.weightings.Uncertainty(rate=0), "positive `rate`; received 0"),
+        (lambda: built(kt.weightings.Uncertainty(regression=("x",))), r"among the tasks .*received \['x'\]"),
+        (lambda: kt.weightings.CAGrad(1.0), r"in \[0, 1\); received 1.0"),
+        (lambda: kt.weightings.GradNorm(rate=0), "a positive `rate`"),
+        (lambda: kt.weightings.DynamicWeightAverage(0), "`steps` of at least 1"),
+        (lambda: kt.weightings.PCGrad("heads"), '"parameters" or "representation"; received \'heads\''),
+    ],
+)
+def test_errors(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
