@@ -158,9 +158,7 @@ METHODS = {
     "MAML": Row(lambda: compiled(kt.models.MAML(classifier(), steps=2, learn_rates=True)), *episode_batch()),
     "ANIL": Row(lambda: compiled(kt.models.ANIL(encoder(), head())), *episode_batch()),
     "SharedEncoder": Row(
-        lambda: of_tasks(
-            kt.models.SharedEncoder(encoder(), heads(), kt.weightings.Uncertainty(regression=("half",)), missing=-1)
-        ),
+        lambda: of_tasks(kt.models.SharedEncoder(encoder(), heads(), missing=-1)),
         *tasks(),
     ),
     "SimCLR": Row(lambda: unlabelled(kt.models.SimCLR(encoder(), projector(), chunk_size=3)), *views()),

@@ -135,10 +135,20 @@ def test_cosines_are_those_of_the_gradients():
 
 
 @on_tensorflow
-@pytest.mark.parametrize("on", ["parameters", "representation"])
-def test_contract_with_gradients_weighed(on):
+@pytest.mark.parametrize(
+    "weighting",
+    [
+        lambda: kt.weightings.StaticWeighting({"whole": 0.5, "half": 2.0}),
+        lambda: kt.weightings.Uncertainty(regression=("half",)),
+        lambda: kt.weightings.DynamicWeightAverage(steps=1),
+        lambda: kt.weightings.MGDA(),
+        lambda: kt.weightings.MGDA(on="representation"),
+        lambda: kt.weightings.GradNorm(),
+    ],
+)
+def test_contract_with_weightings(weighting):
     def make():
-        return made(kt.weightings.MGDA(on=on), rate=0.1)
+        return made(weighting(), rate=0.1)
 
     kt.testing.check_model(make, (X, Y), (X, Y), export=False)
 
