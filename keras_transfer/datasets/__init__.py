@@ -13,6 +13,7 @@ from keras_transfer.datasets.glyphs import (
 )
 from keras_transfer.datasets.image_folder import image_folder
 from keras_transfer.datasets.mnist import mnist, mnist_m_like
+from keras_transfer.datasets.multi_fashion import MultiFashion, multi_fashion
 from keras_transfer.datasets.omniglot import omniglot, omniglot_runs
 from keras_transfer.datasets.pacs import PACS_CLASSES, PACS_DOMAINS, pacs
 from keras_transfer.datasets.sinusoids import sinusoids
@@ -26,12 +27,14 @@ __all__ = [
     "SCRIPTS",
     "Glyphs",
     "Jitter",
+    "MultiFashion",
     "digits",
     "digits_on_photos",
     "glyphs",
     "image_folder",
     "mnist",
     "mnist_m_like",
+    "multi_fashion",
     "omniglot",
     "omniglot_runs",
     "pacs",
