@@ -12,6 +12,7 @@ from keras_transfer.datasets.glyphs import (
     script_letters,
 )
 from keras_transfer.datasets.image_folder import image_folder
+from keras_transfer.datasets.letter_attributes import Attribute, letter_attributes
 from keras_transfer.datasets.mnist import mnist, mnist_m_like
 from keras_transfer.datasets.multi_fashion import MultiFashion, multi_fashion
 from keras_transfer.datasets.omniglot import omniglot, omniglot_runs
@@ -25,6 +26,7 @@ __all__ = [
     "PACS_CLASSES",
     "PACS_DOMAINS",
     "SCRIPTS",
+    "Attribute",
     "Glyphs",
     "Jitter",
     "MultiFashion",
@@ -32,6 +34,7 @@ __all__ = [
     "digits_on_photos",
     "glyphs",
     "image_folder",
+    "letter_attributes",
     "mnist",
     "mnist_m_like",
     "multi_fashion",

@@ -148,10 +148,11 @@ def script_letters(script=None):
         raise ValueError(f"Expected `script` to be one of {SCRIPTS} or None; received {script!r}.")
     common = set.intersection(*(set(_open(font).get_charmap()) for font in DEJAVU_FONTS))
     letters = (c for c in map(chr, sorted(common)) if c.isalpha())
-    return "".join(c for c in letters if script is None or _script(c) == script)
+    return "".join(c for c in letters if script is None or script_of(c) == script)
 
 
-def _script(letter):
+def script_of(letter):
+    """Returns the one of `SCRIPTS` that a letter belongs to, or None."""
     base = unicodedata.normalize("NFKD", letter)[0]
     first_words = (unicodedata.name(c).split()[0].lower() for c in (letter, base))
     return next((word for word in first_words if word in SCRIPTS), None)
