@@ -219,3 +219,12 @@ def test_example_runs(tmp_path, monkeypatch):
 def test_ci_runs_the_test_command_of_the_readme():
     assert "README.md" in (ROOT / ".ci/run").read_text()
     assert "pip install -e '.[test]' && pytest" in README
+
+
+def test_step_times_of_tasks_are_as_measured():
+    ratio = json.loads((ROOT / "results/tasks.json").read_text())["ratio"]
+    weights = [ratio[name] for name in ("MGDA", "PCGrad", "CAGrad")]
+    features = max(value for name, value in ratio.items() if name.endswith("on the representation"))
+    text = " ".join(README.split())
+    assert f"takes {min(weights):.2f} to {max(weights):.2f} times that of equal weighting" in text
+    assert f"at most {features:.2f} times on the representation" in text

@@ -3,5 +3,6 @@
 from keras_transfer.callbacks.collapse_monitor import CollapseMonitor
 from keras_transfer.callbacks.gradual_unfreeze import GradualUnfreeze
 from keras_transfer.callbacks.probes import KNNProbe, LinearProbe
+from keras_transfer.callbacks.task_monitor import TaskMonitor
 
-__all__ = ["CollapseMonitor", "GradualUnfreeze", "KNNProbe", "LinearProbe"]
+__all__ = ["CollapseMonitor", "GradualUnfreeze", "KNNProbe", "LinearProbe", "TaskMonitor"]

@@ -1,0 +1,41 @@
+import json
+
+import numpy as np
+import pytest
+
+from recipes import train_tasks
+
+
+@pytest.mark.parametrize("weighting", ["equal", "cagrad"])
+def test_a_short_run(tmp_path, weighting):
+    from matplotlib.image import imread
+
+    config = train_tasks.Config(
+        weighting=weighting,
+        seeds=(0, 1),
+        images=6000,
+        epochs=3,
+        batch_size=64,
+        rates=(2e-3,),
+        runs=tmp_path / "runs",
+        saved_models=tmp_path / "saved_models",
+        results=tmp_path / "results",
+    )
+    record = train_tasks.main(config)
+    written = json.loads((tmp_path / f"results/train_tasks/glyphs_{weighting}.json").read_text())
+    assert written["parameters"] == record["parameters"]
+    tasks = {"script", "case", "base", "diacritic"}
+    assert set(record["accuracy"]) == tasks | {"shared"} and set(record["reports"]) == tasks
+    assert set(record["export"]["differences"]) == tasks | {"serving_default", "embed"}
+    assert all(history["loss"][-1] < 0.9 * history["loss"][0] for history in record["histories"])
+    assert ("script_weight" in record["histories"][0]) == (weighting != "equal")
+    (drawn,) = (tmp_path / "runs").iterdir()
+    assert all(imread(drawn / f"{name}.png").shape[0] > 200 for name in ("curves", "samples", *tasks))
+
+
+def test_labels_are_of_other_fonts_and_some_are_missing():
+    x, y, names = train_tasks.load(train_tasks.Config(images=3000))
+    assert {part: len(rows) for part, rows in x.items()} == {"train": 1000, "validation": 2000, "test": 5000}
+    for task, classes in names.items():
+        assert all(labels.min() >= -1 and labels.max() < len(classes) for labels in (y[part][task] for part in y))
+    assert np.mean(y["test"]["case"] >= 0) == 1
