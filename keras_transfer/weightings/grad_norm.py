@@ -38,16 +38,16 @@ class GradNorm(GradientWeighting):
         self.asymmetry, self.rate = asymmetry, rate
 
     def build(self, input_shape):
-        """Makes the weights and the first losses, which the first training step sets."""
+        """Makes the weights and the first losses, which the first batch with labels sets."""
         super().build(input_shape)
         self.task_weights, self.first = self.state("task_weights", 1.0), self.state("first", 0.0)
 
     def coefficients(self, gram, losses):
         """Moves the weights and returns them."""
-        self.first.assign(ops.where(self.first > 0, self.first, ops.maximum(losses, 1e-8)))
+        self.first.assign(ops.where(self.first > 0, self.first, losses))  # 0 until a batch has a label of the task
         lengths, tasks = ops.sqrt(ops.maximum(ops.diagonal(gram), 1e-30)), len(self.tasks)
         weighted = self.task_weights * lengths
-        pace = losses / self.first
+        pace = ops.where(self.first > 0, losses / ops.maximum(self.first, 1e-30), 1.0)
         pace = pace / ops.maximum(ops.mean(pace), 1e-8)
         excess = ops.sign(weighted - ops.mean(weighted) * pace**self.asymmetry)
         moved = ops.maximum(self.task_weights - self.rate * excess * lengths / ops.mean(weighted), 1e-3)

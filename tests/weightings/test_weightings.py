@@ -116,6 +116,16 @@ def test_grad_norm_gives_a_lagging_task_more():
     assert state(weights)[0] > 1 > state(weights)[1]
 
 
+def test_grad_norm_begins_with_the_first_labels_of_a_task():
+    """The third task has none in the first batch; from then on its first loss is that of the second."""
+    late, early = (built(kt.weightings.GradNorm()) for _ in range(2))
+    late.update(np.diag(np.float32([1, 1, 0])), np.float32([2, 2, 0]))
+    for weighting in (late, early):
+        weighting.update(np.eye(3, dtype="float32"), np.float32([2, 2, 5]))
+        np.testing.assert_array_equal(state(weighting.first), [2, 2, 5])
+    np.testing.assert_allclose(state(late.task_weights), 1.0, atol=0.1)
+
+
 def test_normalised_mgda_does_not_depend_on_the_units():
     weighting = built(kt.weightings.MGDA())
     g = np.random.default_rng(0).normal(size=(3, 5))
