@@ -138,12 +138,9 @@ def test_cosines_are_those_of_the_gradients():
 @pytest.mark.parametrize(
     "weighting",
     [
-        lambda: kt.weightings.StaticWeighting({"whole": 0.5, "half": 2.0}),
         lambda: kt.weightings.Uncertainty(regression=("half",)),
-        lambda: kt.weightings.DynamicWeightAverage(steps=1),
         lambda: kt.weightings.MGDA(),
         lambda: kt.weightings.MGDA(on="representation"),
-        lambda: kt.weightings.GradNorm(),
     ],
 )
 def test_contract_with_weightings(weighting):
