@@ -41,25 +41,20 @@ def task_losses(model, y, predictions, sample_weight=None):
     Raises:
         ValueError: if labels, losses or weights are not those of the heads; each that is missing or too many is named.
     """
-    tasks = list(predictions)
-    weights = sample_weight if isinstance(sample_weight, dict) else dict.fromkeys(tasks, sample_weight)
-    losses = model.loss if isinstance(model.loss, dict) else dict.fromkeys(tasks, model.loss)
-    for what, given in (("labels", y), ("a compiled loss", losses), ("sample weights", weights)):
-        _check_names(what, given, tasks)
+    losses = model.loss if isinstance(model.loss, dict) else dict.fromkeys(predictions, model.loss)
+    _check_names("a compiled loss", losses, list(predictions))
+    labels, weights = _labels_and_weights(model, y, list(predictions), sample_weight)
     found = {}
-    for task in tasks:
-        labels, present = _present(y[task], model.missing)
+    for task, prediction in predictions.items():
         rows = keras.losses.get(losses[task])
-        values = (rows.call if isinstance(rows, keras.losses.Loss) else rows)(labels, predictions[task])
+        values = (rows.call if isinstance(rows, keras.losses.Loss) else rows)(labels[task], prediction)
         values = ops.cast(values, "float32")
         values = ops.mean(ops.reshape(values, (ops.shape(values)[0], -1)), axis=1)
-        if weights[task] is not None:
-            weight = ops.cast(ops.reshape(weights[task], (-1,)), "float32")
-            present = ops.logical_and(present, weight != 0)
-            values = values * weight
-        replicas = model.distribute_strategy.num_replicas_in_sync if keras.backend.backend() == "tensorflow" else 1
-        number = ops.sum(all_rows(ops.cast(present, "float32"))) / replicas
-        found[task] = ops.sum(ops.where(present, values, 0.0)) / ops.maximum(number, 1.0 / replicas)
+        weight = ops.ones_like(values) if weights[task] is None else weights[task]
+        present = weight != 0
+        number = ops.sum(all_rows(ops.cast(present, "float32"))) / model._replicas
+        total = ops.sum(ops.where(present, weight * values, 0.0))
+        found[task] = total / ops.maximum(number, 1.0 / model._replicas)
     return found
 
 
@@ -78,22 +73,14 @@ def mark_missing(model, y, predictions, sample_weight=None):
     Raises:
         ValueError: if metrics are compiled that take no weights, and labels may be missing.
     """
-    tasks = list(predictions)
-    weights = sample_weight if isinstance(sample_weight, dict) else dict.fromkeys(tasks, sample_weight)
-    y = {task: y[task] for task in tasks}
-    if model.missing is None:
-        return y, predictions, None if sample_weight is None else {task: weights[task] for task in tasks}
-    if model._compile_metrics is not None and model._compile_metrics._user_metrics is not None:
+    metrics = model._compile_metrics
+    if model.missing is not None and metrics is not None and metrics._user_metrics is not None:
         raise ValueError(
             f"Expected metrics of {type(model).__name__} as `weighted_metrics`, since labels may be missing, which "
             "`metrics` would count; received `metrics`."
         )
-    labels = {}
-    for task in tasks:
-        labels[task], present = _present(y[task], model.missing)
-        weight = 1.0 if weights[task] is None else ops.cast(ops.reshape(weights[task], (-1,)), "float32")
-        weights = {**weights, task: ops.cast(present, "float32") * weight}
-    return labels, predictions, weights
+    labels, weights = _labels_and_weights(model, y, list(predictions), sample_weight)
+    return labels, predictions, None if all(weight is None for weight in weights.values()) else weights
 
 
 def _check_names(what, given, tasks):
@@ -105,15 +92,25 @@ def _check_names(what, given, tasks):
         raise ValueError(f"Expected {what} for each of the tasks {tasks}; received {' and '.join(parts)}.")
 
 
-def _present(labels, missing):
-    """The labels with 0 where they are missing, and which rows have one `(batch,)`."""
-    labels = ops.convert_to_tensor(labels)
-    rows = ops.shape(labels)[0]
-    if missing is None:
-        return labels, ops.ones((rows,), "bool")
-    absent = ops.isnan(labels) if missing != missing else ops.equal(labels, ops.cast(missing, labels.dtype))
-    here = ops.logical_not(ops.any(ops.reshape(absent, (rows, -1)), axis=1))
-    return ops.where(absent, ops.zeros_like(labels), labels), here
+def _labels_and_weights(model, y, tasks, sample_weight):
+    """The labels of each task, 0 where one is missing, and their weights `(batch,)`; None where each counts 1."""
+    given = sample_weight if isinstance(sample_weight, dict) else dict.fromkeys(tasks, sample_weight)
+    _check_names("labels", y, tasks)
+    _check_names("sample weights", given, tasks)
+    labels, weights = {}, {}
+    for task in tasks:
+        label, weight = ops.convert_to_tensor(y[task]), given[task]
+        if weight is not None:
+            weight = ops.cast(ops.reshape(weight, (-1,)), "float32")
+        if model.missing is not None:
+            nan = model.missing != model.missing
+            absent = ops.isnan(label) if nan else ops.equal(label, ops.cast(model.missing, label.dtype))
+            label = ops.where(absent, ops.zeros_like(label), label)
+            here = ops.logical_not(ops.any(ops.reshape(absent, (ops.shape(label)[0], -1)), axis=1))
+            here = ops.cast(here, "float32")
+            weight = here if weight is None else here * weight
+        labels[task], weights[task] = label, weight
+    return labels, weights
 
 
 def train_step(model, data):
@@ -132,7 +129,7 @@ def train_step(model, data):
     import tensorflow as tf
 
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-    weighting, optimizer, replicas = model.weighting, model.optimizer, model.distribute_strategy.num_replicas_in_sync
+    weighting, optimizer, replicas = model.weighting, model.optimizer, model._replicas
     by_features = weighting.on == "representation"
     if not model.built:  # networks may be, and by features the model itself is not called
         model.build(keras.tree.map_structure(lambda part: part.shape, x))

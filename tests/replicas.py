@@ -50,7 +50,7 @@ def mirrored():
 
 
 def streams(row):
-    """The names of the streams, and whether there are labels."""
+    """The names of the streams, and whether there are labels, or of which tasks."""
     x, y = row.batch
     return (*(sorted(x) if isinstance(x, dict) else ()), *(y if isinstance(y, dict) else [y is not None]))
 

@@ -87,13 +87,14 @@ def signatures_of(model, kind, names, classes, preprocessing, embed):
     encoder, head = getattr(model, "encoder", None), getattr(model, "head", None)
     embed = embed or encoder
 
-    def run(network, inputs):
+    def prepared(inputs):
         x = {name: inputs[name] for name in names}  # a plain dict: TensorFlow wraps those it passes
         if not issubclass(kind, dict):
             x = kind(x.values()) if issubclass(kind, (tuple, list)) else x[names[0]]
-        output = network(x if preprocessing is None else preprocessing(x), training=False)
-        if isinstance(output, dict) and network is not embed and hasattr(model, "heads"):
-            return {task: tf.cast(prediction, tf.float32) for task, prediction in output.items()}
+        return x if preprocessing is None else preprocessing(x)
+
+    def run(network, inputs):
+        output = network(prepared(inputs), training=False)
         if not tf.is_tensor(output) or output.shape.rank < 2:
             raise ValueError(f"Expected one tensor (batch, ..., dim) from {network!r}; received {output!r}.")
         return tf.cast(output, tf.float32)
@@ -108,11 +109,12 @@ def signatures_of(model, kind, names, classes, preprocessing, embed):
         return {"logits": logits, **_classified(logits, classes)}
 
     def predict_tasks(inputs, tasks=None):
-        found = run(lambda x, training: model.infer(x, training=training, tasks=tasks), inputs)
-        named_classes = {task: names for task, names in (classes or {}).items() if task in found}
-        for task, names in named_classes.items():
-            found |= {f"{task}_{part}": value for part, value in _classified(found[task], names).items()}
-        return found
+        found = model.infer(prepared(inputs), training=False, tasks=tasks)
+        outputs = {task: tf.cast(prediction, tf.float32) for task, prediction in found.items()}
+        for task in set(found) & set(classes or {}):
+            parts = _classified(outputs[task], classes[task])
+            outputs |= {f"{task}_{part}": value for part, value in parts.items()}
+        return outputs
 
     signatures = {"serving_default": predict}
     if hasattr(model, "heads"):

@@ -6,7 +6,6 @@ import keras_transfer as kt
 from tests.contract import CLASSES, encoder, heads, of_tasks, tasks
 
 (X, Y), _ = tasks()
-COMPLETE = {"whole": Y["whole"], "half": np.abs(Y["half"])}
 on_tensorflow = pytest.mark.skipif(
     keras.backend.backend() != "tensorflow", reason="gradients are weighed in TensorFlow"
 )
@@ -138,9 +137,12 @@ def test_cosines_are_those_of_the_gradients():
 @pytest.mark.parametrize(
     "weighting",
     [
+        lambda: kt.weightings.StaticWeighting({"whole": 0.5, "half": 2.0}),
         lambda: kt.weightings.Uncertainty(regression=("half",)),
+        lambda: kt.weightings.DynamicWeightAverage(steps=1),
         lambda: kt.weightings.MGDA(),
         lambda: kt.weightings.MGDA(on="representation"),
+        lambda: kt.weightings.GradNorm(),
     ],
 )
 def test_contract_with_weightings(weighting):
