@@ -5,6 +5,7 @@ import pytest
 
 import keras_transfer as kt
 from recipes import adapt_digits
+from tests.recipes.folders import folders
 
 PICTURES = ("samples", "embedding", "curves", "confusion", "report")
 
@@ -18,9 +19,7 @@ def run(tmp_path_factory):
         method=("dann", "deep_coral", "dan"),
         seeds=(0, 1),
         steps=18,
-        runs=folder / "runs",
-        saved_models=folder / "saved_models",
-        results=folder / "results",
+        **folders(folder),
     )
     return folder, adapt_digits.main(config)
 

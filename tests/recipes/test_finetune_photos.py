@@ -7,6 +7,7 @@ import pytest
 
 import keras_transfer as kt
 from recipes import finetune_photos
+from tests.recipes.folders import folders
 
 ARMS = typing.get_args(finetune_photos.Strategy)
 
@@ -22,9 +23,7 @@ def run(tmp_path_factory):
         pretraining_images=1000,
         splits=(0, 1),
         steps=22,
-        runs=folder / "runs",
-        saved_models=folder / "saved_models",
-        results=folder / "results",
+        **folders(folder),
     )
     return folder, finetune_photos.main(config)
 

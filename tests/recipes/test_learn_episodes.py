@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from recipes import learn_episodes
+from tests.recipes.folders import folders
 
 ARMS = {"prototypical", "matching", *learn_episodes.FROZEN, "pixels"}
 
@@ -18,9 +19,7 @@ def run(tmp_path_factory):
         ways=20,
         queries=2,
         test_episodes=30,
-        runs=folder / "runs",
-        saved_models=folder / "saved_models",
-        results=folder / "results",
+        **folders(folder),
     )
     return folder, learn_episodes.main(config)
 

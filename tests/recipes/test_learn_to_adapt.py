@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from recipes import learn_episodes, learn_to_adapt
+from tests.recipes.folders import folders
 
 
 @pytest.fixture(scope="module")
@@ -15,9 +16,7 @@ def run(tmp_path_factory):
         steps=3,
         tasks=2,
         test_episodes=20,
-        runs=folder / "runs",
-        saved_models=folder / "saved_models",
-        results=folder / "results",
+        **folders(folder),
     )
     return folder, config, learn_to_adapt.main(config)
 

@@ -3,6 +3,7 @@ import json
 import numpy as np
 
 from recipes import maml_sinusoid
+from tests.recipes.folders import folders
 
 
 def test_a_short_run(tmp_path):
@@ -13,9 +14,7 @@ def test_a_short_run(tmp_path):
         iterations=300,
         test_steps=2,
         test_tasks=100,
-        runs=tmp_path / "runs",
-        saved_models=tmp_path / "saved_models",
-        results=tmp_path / "results",
+        **folders(tmp_path),
     )
     record = maml_sinusoid.main(config)
     written = json.loads((tmp_path / "results/maml_sinusoid/10.json").read_text())

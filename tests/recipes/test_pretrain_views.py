@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from recipes import pretrain_views
+from tests.recipes.folders import folders
 
 
 @pytest.fixture(scope="module")
@@ -29,9 +30,7 @@ def run(photos, folder, **settings):
         batch_size=32,
         steps=4,
         labels_per_class=(4,),
-        runs=folder / "runs",
-        saved_models=folder / "saved_models",
-        results=folder / "results",
+        **folders(folder),
         **settings,
     )
     return pretrain_views.main(config)

@@ -3,6 +3,7 @@ import json
 import numpy as np
 
 from recipes import train_tasks
+from tests.recipes.folders import folders
 
 
 def test_a_short_run(tmp_path):
@@ -11,13 +12,11 @@ def test_a_short_run(tmp_path):
     config = train_tasks.Config(
         weighting="cagrad",
         seeds=(0, 1),
-        images=4000,
-        epochs=2,
-        batch_size=32,
+        images=6000,
+        epochs=3,
+        batch_size=64,
         rates=(2e-3,),
-        runs=tmp_path / "runs",
-        saved_models=tmp_path / "saved_models",
-        results=tmp_path / "results",
+        **folders(tmp_path),
     )
     record = train_tasks.main(config)
     written = json.loads((tmp_path / "results/train_tasks/glyphs_cagrad.json").read_text())
@@ -25,7 +24,7 @@ def test_a_short_run(tmp_path):
     tasks = {"script", "case", "base", "diacritic"}
     assert set(record["accuracy"]) == tasks | {"shared"} and set(record["reports"]) == tasks
     assert set(record["export"]["differences"]) == tasks | {"serving_default", "embed"}
-    assert all(history["loss"][-1] < history["loss"][0] for history in record["histories"])
+    assert all(history["loss"][-1] < 0.9 * history["loss"][0] for history in record["histories"])
     assert {"script_weight", "script_case_cosine"} <= set(record["histories"][0])
     (drawn,) = (tmp_path / "runs").iterdir()
     assert all(imread(drawn / f"{name}.png").shape[0] > 200 for name in ("curves", "samples", *tasks))
