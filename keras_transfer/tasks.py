@@ -1,4 +1,8 @@
-"""What methods for several tasks share: the losses of the labels that are there, and the step on weighed gradients."""
+"""What methods for several tasks share: losses of the labels that are there, their total, steps on weighed gradients.
+
+A method has `heads`, `weighting`, `missing`; `represent(x, training, tasks)`, which returns a dict of what each task's
+head reads; and `shared_variables`, those that more than one task trains.
+"""
 
 import keras
 from keras import ops
@@ -24,6 +28,11 @@ def check_tasks(heads, weighting):
         weighting.build({task: () for task in heads})
 
 
+def answers(model, features, training=False):
+    """Returns each task's prediction from what its head reads; `features` is a dict, of some tasks or all."""
+    return {task: model.heads[task](read, training=training) for task, read in features.items()}
+
+
 def task_losses(model, y, predictions, sample_weight=None):
     """Returns each task's compiled loss as the mean over the rows that have its label.
 
@@ -42,7 +51,7 @@ def task_losses(model, y, predictions, sample_weight=None):
         ValueError: if labels, losses or weights are not those of the heads; each that is missing or too many is named.
     """
     losses = model.loss if isinstance(model.loss, dict) else dict.fromkeys(predictions, model.loss)
-    _check_names("a compiled loss", losses, list(predictions))
+    check_names("a compiled loss", losses, list(predictions))
     labels, weights = _labels_and_weights(model, y, list(predictions), sample_weight)
     found = {}
     for task, prediction in predictions.items():
@@ -56,6 +65,17 @@ def task_losses(model, y, predictions, sample_weight=None):
         total = ops.sum(ops.where(present, weight * values, 0.0))
         found[task] = total / ops.maximum(number, 1.0 / model._replicas)
     return found
+
+
+def total(model, terms, training=True):
+    """Returns the tasks' losses as `model.weighting` weighs them, and further terms by their own weights."""
+    losses = {task: terms[task] for task in model.heads}
+    weighed = sum(losses.values()) if model.weighting is None else model.weighting(losses, training=training)
+    return weighed + _further(model, terms)
+
+
+def _further(model, terms):
+    return sum(model.now(model.term_weights[name]) * value for name, value in terms.items() if name not in model.heads)
 
 
 def mark_missing(model, y, predictions, sample_weight=None):
@@ -83,7 +103,8 @@ def mark_missing(model, y, predictions, sample_weight=None):
     return labels, predictions, None if all(weight is None for weight in weights.values()) else weights
 
 
-def _check_names(what, given, tasks):
+def check_names(what, given, tasks):
+    """Raises an error unless `given` is a dict with one value for each of the tasks, a list."""
     if not isinstance(given, dict):
         raise ValueError(f"Expected {what} as a dict of the tasks {tasks}; received {type(given).__name__}.")
     lacking, unknown = [task for task in tasks if task not in given], [task for task in given if task not in tasks]
@@ -95,8 +116,8 @@ def _check_names(what, given, tasks):
 def _labels_and_weights(model, y, tasks, sample_weight):
     """The labels of each task, 0 where one is missing, and their weights `(batch,)`; None where each counts 1."""
     given = sample_weight if isinstance(sample_weight, dict) else dict.fromkeys(tasks, sample_weight)
-    _check_names("labels", y, tasks)
-    _check_names("sample weights", given, tasks)
+    check_names("labels", y, tasks)
+    check_names("sample weights", given, tasks)
     labels, weights = {}, {}
     for task in tasks:
         label, weight = ops.convert_to_tensor(y[task]), given[task]
@@ -113,39 +134,41 @@ def _labels_and_weights(model, y, tasks, sample_weight):
     return labels, weights
 
 
-def train_step(model, data):
+def train_step(model, plain_step, *args):
     """One step on the gradients of all tasks, weighed by `model.weighting`; TensorFlow.
 
-    Shared variables take the weighed sum of the tasks' gradients, all others the plain sum; regularisers count once.
+    Shared variables take the weighed sum of the tasks' gradients, all others the plain sum; regularisers and further
+    terms count once.
 
     Args:
-        model: method with `weighting`, a `kt.weightings.GradientWeighting`, and `shared_variables`; where the weighting
-            looks at the representation also `encoder`, and `answers(features, training)`.
-        data: training batch `(x, y[, sample_weight])`.
+        model: method.
+        plain_step: Keras's step, which is taken where losses are weighed rather than gradients.
+        *args: of a step: on TensorFlow the training batch `(x, y[, sample_weight])`.
 
     Returns:
         The logs.
     """
+    weighting, optimizer, replicas = model.weighting, model.optimizer, model._replicas
+    if weighting is None or weighting.on is None:
+        return plain_step(*args)
     import tensorflow as tf
 
-    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-    weighting, optimizer, replicas = model.weighting, model.optimizer, model._replicas
+    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(*args)
     by_features = weighting.on == "representation"
-    if not model.built:  # networks may be, and by features the model itself is not called
+    if not model.built:  # networks may be; the model itself is not called
         model.build(keras.tree.map_structure(lambda part: part.shape, x))
     shared = list(model.shared_variables)
     own = [v for v in model.trainable_variables if not any(v is one for one in shared)]
     with tf.GradientTape(persistent=True) as tape:
-        if by_features:
-            features = model.encoder(x, training=True)
-            predictions = model.answers(features, training=True)
-        else:
-            predictions = model(x, training=True)
+        features = model.represent(x, training=True)
+        predictions = answers(model, features, training=True)
         terms = model.measure_terms(x, y, predictions, sample_weight)
-        scaled = {task: optimizer.scale_loss(value / replicas) for task, value in terms.items()}
-        penalties = sum(model.losses)
-        penalty = optimizer.scale_loss(penalties / replicas) if model.losses else None
-    watched = [features] if by_features else [v.value for v in shared]
+        scaled = {task: optimizer.scale_loss(terms[task] / replicas) for task in weighting.tasks}
+        rest = sum(model.losses) + _further(model, terms)
+        scaled_rest = optimizer.scale_loss(rest / replicas)
+    watched = [v.value for v in shared]
+    if by_features:  # each once, where several heads read the same
+        watched = list({id(read): read for read in keras.tree.flatten(features)}.values())
 
     def gradient(loss, sources, **kwargs):
         found = tape.gradient(loss, sources, unconnected_gradients=tf.UnconnectedGradients.ZERO, **kwargs)
@@ -155,8 +178,8 @@ def train_step(model, data):
     for task in weighting.tasks:
         parts = gradient(scaled[task], [*watched, *(v.value for v in own)])
         by_task.append(parts[: len(watched)])
-        rest = parts[len(watched) :]
-        own_gradient = rest if own_gradient is None else [a + b for a, b in zip(own_gradient, rest)]
+        parts = parts[len(watched) :]
+        own_gradient = parts if own_gradient is None else [a + b for a, b in zip(own_gradient, parts)]
     context = tf.distribute.get_replica_context()
     losses = ops.stack([terms[task] for task in weighting.tasks])
     if replicas > 1:
@@ -168,15 +191,15 @@ def train_step(model, data):
         products = context.all_reduce("sum", products)
     update = weighted_sum(by_task, weighting.update(products, losses))
     if by_features:
-        update = gradient(features, [v.value for v in shared], output_gradients=update[0])
+        update = gradient(watched, [v.value for v in shared], output_gradients=update)
     elif replicas > 1:
         update = [part / replicas for part in update]
     found = [*update, *own_gradient]
-    if penalty is not None:
-        found = [a + b for a, b in zip(found, gradient(penalty, [v.value for v in (*shared, *own)]))]
+    if tf.is_tensor(rest):
+        found = [a + b for a, b in zip(found, gradient(scaled_rest, [v.value for v in (*shared, *own)]))]
     optimizer.apply_gradients(zip(found, [*shared, *own]))
     model.step.assign_add(1)
     model.advance()
-    total = sum(terms.values()) + penalties
-    model._loss_tracker.update_state(total, sample_weight=tf.shape(keras.tree.flatten(x)[0])[0])
+    weighed = sum(terms[task] for task in weighting.tasks) + rest
+    model._loss_tracker.update_state(weighed, sample_weight=tf.shape(keras.tree.flatten(x)[0])[0])
     return model.compute_metrics(x, y, predictions, sample_weight)

@@ -90,6 +90,19 @@ def of_tasks(model, optimizer=None):
     return model
 
 
+def each(make):
+    """A new network, or whatever is made, for each task."""
+    return {task: make() for task in heads()}
+
+
+def stages():
+    return [encoder(), projector(), projector()]
+
+
+def experts():
+    return [projector(), projector()]
+
+
 def views(rows=12, seed=0):
     """Two views of each row, the second a little off."""
     first = np.random.default_rng(seed).normal(size=(rows, FEATURES)).astype("float32")
@@ -159,6 +172,19 @@ METHODS = {
     "ANIL": Row(lambda: compiled(kt.models.ANIL(encoder(), head())), *episode_batch()),
     "SharedEncoder": Row(
         lambda: of_tasks(kt.models.SharedEncoder(encoder(), heads(), missing=-1)),
+        *tasks(),
+    ),
+    "SoftSharing": Row(lambda: of_tasks(kt.models.SoftSharing(each(encoder), heads(), missing=-1)), *tasks()),
+    "CrossStitch": Row(lambda: of_tasks(kt.models.CrossStitch(each(stages), heads(), missing=-1)), *tasks()),
+    "MixtureOfExperts": Row(
+        lambda: of_tasks(kt.models.MixtureOfExperts(encoder(), experts(), heads(), missing=-1)), *tasks()
+    ),
+    "ProgressiveExtraction": Row(
+        lambda: of_tasks(
+            kt.models.ProgressiveExtraction(
+                encoder(), [experts(), experts()], each(lambda: [experts(), experts()]), heads(), missing=-1
+            )
+        ),
         *tasks(),
     ),
     "SimCLR": Row(lambda: unlabelled(kt.models.SimCLR(encoder(), projector(), chunk_size=3)), *views()),

@@ -7,6 +7,7 @@ from keras_transfer.losses.distillation import DistillationLoss, distillation
 from keras_transfer.losses.mmd import MMD, mmd
 from keras_transfer.losses.negative_cosine import negative_cosine
 from keras_transfer.losses.vicreg import vicreg
+from keras_transfer.losses.weight_sharing import trace_norm, weight_spread
 
 __all__ = [
     "CORAL",
@@ -19,5 +20,7 @@ __all__ = [
     "negative_cosine",
     "nt_xent",
     "sup_con",
+    "trace_norm",
     "vicreg",
+    "weight_spread",
 ]

@@ -10,7 +10,11 @@ from keras_transfer.models.meta.maml import MAML
 from keras_transfer.models.meta.matching_network import MatchingNetwork
 from keras_transfer.models.meta.prototypical_network import PrototypicalNetwork, simple_shot
 from keras_transfer.models.meta.reptile import Reptile
+from keras_transfer.models.multitask.cross_stitch import CrossStitch
+from keras_transfer.models.multitask.mixture_of_experts import MixtureOfExperts
+from keras_transfer.models.multitask.progressive_extraction import ProgressiveExtraction
 from keras_transfer.models.multitask.shared_encoder import SharedEncoder
+from keras_transfer.models.multitask.soft_sharing import SoftSharing
 from keras_transfer.models.selfsupervised.barlow_twins import BarlowTwins
 from keras_transfer.models.selfsupervised.byol import BYOL
 from keras_transfer.models.selfsupervised.inpainting import Inpainting
@@ -32,12 +36,16 @@ __all__ = [
     "MAE",
     "MAML",
     "BarlowTwins",
+    "CrossStitch",
     "MatchingNetwork",
+    "MixtureOfExperts",
+    "ProgressiveExtraction",
     "PrototypicalNetwork",
     "Reptile",
     "SharedEncoder",
     "SimCLR",
     "SimSiam",
+    "SoftSharing",
     "SupCon",
     "VICReg",
     "simple_shot",

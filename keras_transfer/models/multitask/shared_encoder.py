@@ -3,7 +3,7 @@
 import keras
 
 from keras_transfer.model import TransferModel
-from keras_transfer.tasks import check_tasks, mark_missing, task_losses, train_step
+from keras_transfer.tasks import answers, check_tasks, mark_missing, task_losses, total, train_step
 
 
 @keras.saving.register_keras_serializable(package="keras_transfer")
@@ -48,17 +48,16 @@ class SharedEncoder(TransferModel):
 
     @property
     def shared_variables(self):
-        """What all tasks train."""
+        """Those that all tasks train."""
         return self.encoder.trainable_variables
 
-    def answers(self, features, training=False, tasks=None):
-        """Returns the predictions of the heads, all or those of some tasks."""
-        tasks = self.heads if tasks is None else tasks
-        return {task: self.heads[task](features, training=training) for task in tasks}
+    def represent(self, x, training=False, tasks=None):
+        """Returns a dict of what the heads of all or some tasks read, here the same features."""
+        return dict.fromkeys(self.heads if tasks is None else tasks, self.encoder(x, training=training))
 
     def infer(self, x, training=False, tasks=None):
         """Returns a dict of the predictions of all or some tasks; nothing else is computed."""
-        return self.answers(self.encoder(x, training=training), training, tasks)
+        return answers(self, self.represent(x, training, tasks), training)
 
     def loss_terms(self, x, y, outputs, sample_weight=None):
         """Returns each task's loss."""
@@ -66,7 +65,7 @@ class SharedEncoder(TransferModel):
 
     def total(self, terms, training=True):
         """Returns the weighed sum of the tasks' losses."""
-        return sum(terms.values()) if self.weighting is None else self.weighting(terms, training=training)
+        return total(self, terms, training)
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         """Updates the compiled metrics with the labels that are there."""
@@ -74,6 +73,4 @@ class SharedEncoder(TransferModel):
 
     def train_step(self, *args):
         """Trains on a batch; by a step of its own where gradients are weighed."""
-        if self.weighting is None or self.weighting.on is None:
-            return super().train_step(*args)
-        return train_step(self, *args)
+        return train_step(self, super().train_step, *args)

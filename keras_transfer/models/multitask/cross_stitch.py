@@ -1,0 +1,91 @@
+"""Cross-stitch networks: a tower for each task, whose activations are mixed between stages."""
+
+import keras
+from keras import ops
+
+from keras_transfer.layers.cross_stitch_unit import CrossStitchUnit
+from keras_transfer.model import TransferModel
+from keras_transfer.tasks import answers, check_names, check_tasks, mark_missing, task_losses, total, train_step
+
+
+@keras.saving.register_keras_serializable(package="keras_transfer")
+class CrossStitch(TransferModel):
+    """Learns how much of each stage tasks share: towers of stages, and a learned mixture between each and the next.
+
+    x_i after a stage = sum over tasks j of  a_ij stage_j(x_j),   a near the identity at the start, for each channel
+
+    Batches, labels that are missing and the logs are those of `SharedEncoder`. The last stage of a tower and its head
+    belong to the task alone; a task is served by all stages but the last of the other towers.
+
+    Args:
+        towers: dict of the tasks' names to lists of at least 2 networks, the stages; those of different tasks have
+            outputs of one shape, all but the last, which gives features `(batch, dim)`.
+        heads: dict of the tasks' names to networks from features to predictions.
+        own: float, what a tower's own activations count at the start.
+        weighting: a `kt.weightings.Weighting`; None: all tasks count 1.
+        missing: label that stands for none; see `SharedEncoder`.
+
+    Raises:
+        ValueError: if towers are not those of the heads, or have fewer than 2 stages or not the same number.
+
+    Example:
+
+    ```python
+    model = kt.models.CrossStitch({"left": [conv_1, conv_2, dense], "right": [conv_3, conv_4, dense_2]}, heads)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile("adam", dict.fromkeys(heads, loss), weighted_metrics=dict.fromkeys(heads, ["accuracy"]))
+    model.fit(images, {"left": left, "right": right}, epochs=5)
+    ```
+
+    Departs: all weights train from the start at one rate; the paper trains a network for each task first, and the
+    mixtures at a rate 100 to 1,000 times higher.
+
+    Reference:
+        Misra et al., Cross-stitch Networks for Multi-task Learning, CVPR 2016, arXiv:1604.03539.
+    """
+
+    def __init__(self, towers, heads, own=0.9, weighting=None, missing=None, **kwargs):
+        super().__init__(dict.fromkeys(heads, 1.0), **kwargs)
+        check_tasks(heads, weighting)
+        check_names("a tower", towers, list(heads))
+        depths = {task: len(stages) for task, stages in towers.items()}
+        if len(set(depths.values())) > 1 or min(depths.values()) < 2:
+            raise ValueError(f"Expected towers of the same number of stages, at least 2; received {depths}.")
+        self.towers, self.heads, self.own = {task: list(stages) for task, stages in towers.items()}, dict(heads), own
+        self.weighting, self.missing = weighting, missing
+        self.units = [CrossStitchUnit(own) for _ in range(min(depths.values()) - 1)]
+
+    @property
+    def shared_variables(self):
+        """Those of all stages but the last, and of the mixtures."""
+        layers = [*(stage for stages in self.towers.values() for stage in stages[:-1]), *self.units]
+        return [v for layer in layers for v in layer.trainable_variables]
+
+    def represent(self, x, training=False, tasks=None):
+        """Returns a dict of what the heads of all or some tasks read, each from the last stage of its tower."""
+        read = dict.fromkeys(self.heads, x)
+        for depth, unit in enumerate(self.units):
+            outputs = [self.towers[task][depth](value, training=training) for task, value in read.items()]
+            read = dict(zip(read, ops.unstack(unit(ops.stack(outputs, axis=1)), len(outputs), axis=1)))
+        tasks = self.heads if tasks is None else tasks
+        return {task: self.towers[task][-1](read[task], training=training) for task in tasks}
+
+    def infer(self, x, training=False, tasks=None):
+        """Returns a dict of the predictions of all or some tasks; nothing that these do not need is computed."""
+        return answers(self, self.represent(x, training, tasks), training)
+
+    def loss_terms(self, x, y, outputs, sample_weight=None):
+        """Returns each task's loss."""
+        return task_losses(self, y, outputs["prediction"], sample_weight)
+
+    def total(self, terms, training=True):
+        """Returns the weighed sum of the tasks' losses."""
+        return total(self, terms, training)
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        """Updates the compiled metrics with the labels that are there."""
+        return super().compute_metrics(x, *mark_missing(self, y, y_pred, sample_weight))
+
+    def train_step(self, *args):
+        """Trains on a batch; by a step of its own where gradients are weighed."""
+        return train_step(self, super().train_step, *args)
