@@ -307,13 +307,16 @@ def draw(folder, model, images, record, sizes):
     wide, y_wide = next(iter(kt.streams.episodes(*images, ways=7, shots=1, queries=15, batches=1, seed=1)))
     points = model.encoder.predict(wide["query"][0].numpy(), verbose=0)
     accuracies = {
-        arm: {size: [run["reports"][i]["accuracy"] for run in trained] for i, size in enumerate(sizes)}
+        arm: {
+            f"{ways}-way\n{shots}-shot": [run["reports"][i]["accuracy"] for run in trained]
+            for i, (ways, shots, *_) in enumerate(sizes)
+        }
         for arm, trained in record["tests"].items()
     }
     for name, figure in {
         "episode": answered(model, images),
         "embedding": pictures.classes(points, y_wide[0].numpy()),
-        "accuracy": pictures.few_shot(accuracies),
+        "accuracy": pictures.accuracies(accuracies),
         "shots": pictures.by_shots(record["shots"], record["by_shots"]),
         "curves": pictures.curves(record["histories"]),
     }.items():

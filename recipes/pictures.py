@@ -156,13 +156,13 @@ def classes(features, labels, names=None):
     return figure
 
 
-def few_shot(accuracies):
-    """Accuracy of each arm on each size of episode; `{arm: {(ways, shots): [accuracy of each seed]}}`."""
+def accuracies(by_arm):
+    """Accuracy of each arm in each case, a dot for each seed and a bar at their mean; `{arm: {case: [accuracy]}}`."""
     figure = Figure(figsize=(6.4, 3.8), layout="constrained")
     panel = figure.subplots()
-    for number, (arm, by_size) in enumerate(accuracies.items()):
-        for place, values in enumerate(by_size.values()):
-            x = place + 0.18 * (number - (len(accuracies) - 1) / 2)
+    for number, (arm, by_case) in enumerate(by_arm.items()):
+        for place, values in enumerate(by_case.values()):
+            x = place + 0.18 * (number - (len(by_arm) - 1) / 2)
             panel.plot(
                 [x] * len(values),
                 100 * np.array(values),
@@ -172,8 +172,8 @@ def few_shot(accuracies):
                 label=arm if not place else None,
             )
             panel.hlines(100 * np.mean(values), x - 0.07, x + 0.07, color=f"C{number}", linewidth=3)
-    sizes = next(iter(accuracies.values()))
-    panel.set_xticks(range(len(sizes)), [f"{ways}-way\n{shots}-shot" for ways, shots in sizes])
+    cases = next(iter(by_arm.values()))
+    panel.set_xticks(range(len(cases)), cases)
     panel.set_ylabel("accuracy in the test (%)")
     panel.grid(axis="y", alpha=0.3)
     panel.legend(fontsize=8)

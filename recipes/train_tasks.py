@@ -1,14 +1,15 @@
 """Learns several tasks with one encoder, beside a model for each task, and exports the one that answers all.
 
     python -m recipes.train_tasks
-    python -m recipes.train_tasks --data multi_fashion --missing 0 --weighting cagrad
+    python -m recipes.train_tasks --data multi_fashion --missing 0 --architecture cross_stitch --weighting cagrad
 
 By default nothing is downloaded: script, case, base letter and diacritic of rendered letters, with half of the training
 labels of each task missing; the test shows fonts that no training image has. `multi_fashion` is two garments in one
 image, a task each, from Fashion-MNIST, which `keras.datasets` downloads once (30 MB).
 
-All models get the same network, number of steps and rates to choose from. Each chooses its own by the accuracy on 2,000
-images that none trains with, on the first seed. A single-task model trains on all labels that its task has.
+All models have the same three 3 x 3 convolutions of 16, 32 and 64 with pooling, dropout and a Dense of 256, the same
+number of steps and the same rates to choose from. Each chooses its own by the accuracy on 2,000 images that none trains
+with, on the first seed. A single-task model trains on all labels that its task has.
 """
 
 import dataclasses
@@ -24,7 +25,7 @@ from keras import layers
 import keras_transfer as kt
 from recipes import pictures, runs
 
-VALIDATION, SHARED = 2000, "shared"
+VALIDATION, SHARED, UNITS = 2000, "shared", 256
 WEIGHTINGS = {
     "equal": lambda: None,
     "uncertainty": lambda: kt.weightings.Uncertainty(rate=10.0),
@@ -37,12 +38,55 @@ WEIGHTINGS = {
 }
 
 
+def stages():
+    """Returns the stages of a new network from images to features `(batch, UNITS)`: convolutions, then a Dense."""
+    convolutions = [
+        [layers.Conv2D(filters, 3, padding="same", activation="relu"), layers.MaxPooling2D()]
+        for filters in (16, 32, 64)
+    ]
+    parts = [[layers.Rescaling(1 / 255)] + convolutions[0], *convolutions[1:]]
+    parts += [[layers.Flatten(), layers.Dropout(0.3), layers.Dense(UNITS, activation="relu")]]
+    return [keras.Sequential(part) for part in parts]
+
+
+def tower():
+    """Returns a new network from images to features `(batch, UNITS)`."""
+    return keras.Sequential(stages())
+
+
+def flat():
+    """Returns a new network from images to the activations that experts read."""
+    return keras.Sequential([*stages()[:-1], layers.Flatten(), layers.Dropout(0.3)])
+
+
+def experts():
+    """Returns two new networks to features `(batch, UNITS)`."""
+    return [layers.Dense(UNITS, activation="relu") for _ in range(2)]
+
+
+def progressive(heads, **settings):
+    """Returns two shared experts beside two of each task."""
+    own = {task: [experts()] for task in heads}
+    return kt.models.ProgressiveExtraction(flat(), [experts()], own, heads, **settings)
+
+
+ARCHITECTURES = {
+    "shared_encoder": lambda heads, **kw: kt.models.SharedEncoder(tower(), heads, **kw),
+    "soft_sharing": lambda heads, **kw: kt.models.SoftSharing({task: tower() for task in heads}, heads, **kw),
+    "cross_stitch": lambda heads, **kw: kt.models.CrossStitch({task: stages() for task in heads}, heads, **kw),
+    "mixture_of_experts": lambda heads, **kw: kt.models.MixtureOfExperts(flat(), experts() + experts(), heads, **kw),
+    "progressive_extraction": progressive,
+}
+
+
 @dataclasses.dataclass(frozen=True)
 class Config:
     """Settings of one run."""
 
     data: Literal["glyphs", "multi_fashion"] = "glyphs"
     """Four attributes of rendered letters, or two garments in one image."""
+    architecture: Literal[tuple(ARCHITECTURES)] = "shared_encoder"
+    """What the tasks share."""
     weighting: Literal[tuple(WEIGHTINGS)] = "equal"
     """What the tasks count."""
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
@@ -62,7 +106,7 @@ class Config:
     saved_models: pathlib.Path = pathlib.Path("saved_models")
     """Folder for the export, `<saved_models>/train_tasks/<version>/`."""
     results: pathlib.Path | None = None
-    """Where to copy the report as `train_tasks/<data>_<weighting>.json`; by default nowhere."""
+    """Where to copy the report as `train_tasks/<data>_<architecture>_<weighting>.json`; by default nowhere."""
 
 
 def load(config):
@@ -93,16 +137,14 @@ def load(config):
 
 
 def build(config, shape, names):
-    """Returns a new network: one model of all tasks in `names`, or of the only one."""
-    parts = [keras.Input(shape), layers.Rescaling(1 / 255)]
-    for filters in (16, 32, 64):
-        parts += [layers.Conv2D(filters, 3, padding="same", activation="relu"), layers.MaxPooling2D()]
-    parts += [layers.Flatten(), layers.Dropout(0.3), layers.Dense(128, activation="relu")]
-    encoder = keras.Sequential(parts, name="encoder")
-    heads = {task: keras.Sequential([keras.Input((128,)), layers.Dense(len(c))]) for task, c in names.items()}
+    """Returns a new model of all tasks in `names`, or of the only one."""
+    heads = {task: layers.Dense(len(classes)) for task, classes in names.items()}
     if len(heads) > 1:
-        return kt.models.SharedEncoder(encoder, heads, WEIGHTINGS[config.weighting](), missing=-1)
-    return keras.Sequential([encoder, *heads.values()])
+        model = ARCHITECTURES[config.architecture](heads, weighting=WEIGHTINGS[config.weighting](), missing=-1)
+    else:
+        model = keras.Sequential([tower(), *heads.values()])
+    model.build((None, *shape))
+    return model
 
 
 def train(config, seed, rate, names, x, y):
@@ -120,7 +162,7 @@ def train(config, seed, rate, names, x, y):
     optimizer = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(rate, config.epochs * steps))
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(optimizer, loss, weighted_metrics=["accuracy"] if single else [["accuracy"]] * len(names))
-    watch = [] if single or model.weighting is None else [kt.callbacks.TaskMonitor()]
+    watch = [] if single else [kt.callbacks.TaskMonitor()]
     start = time.perf_counter()
     fitted = model.fit(stream, epochs=config.epochs, steps_per_epoch=steps, shuffle=False, verbose=0, callbacks=watch)
     return model, fitted.history, time.perf_counter() - start
@@ -170,10 +212,19 @@ def main(config):
         "export": verified._asdict(),
         "histories": histories,
     }
-    case = f"{config.data}_{config.weighting}"
+    case = f"{config.data}_{config.architecture}_{config.weighting}"
     folder = runs.folder(config, case)
     folder.mkdir(parents=True)
     figures = {"curves": pictures.curves({SHARED: histories}), "samples": pictures.samples({"test": x["test"]})}
+    figures["accuracy"] = pictures.accuracies(
+        {
+            arm: {
+                task: [run.get(task, np.nan) for run in tests[arm if arm == SHARED else task].values()]
+                for task in names
+            }
+            for arm in ("single", SHARED)
+        }
+    )
     figures |= {task: report.draw() for task, report in reports.items()}
     for name, figure in figures.items():
         figure.savefig(folder / f"{name}.png", dpi=110)
@@ -182,7 +233,9 @@ def main(config):
     share = parameters[SHARED] / sum(parameters[arm] for arm in single)
     pace = np.mean([seconds[SHARED][seed] / sum(seconds[arm][seed] for arm in single) for seed in config.seeds])
     print(*(f"\n{task}\n{report}" for task, report in reports.items()), sep="\n")
-    print(f"\nShared: {share:.0%} of the parameters of the single-task models together, {pace:.0%} of their time")
+    worse = [task for task, report in reports.items() if report.gain(SHARED).verdict == "negative transfer"]
+    print(f"\nNegative transfer: {', '.join(worse) or 'no task'}")
+    print(f"Shared: {share:.0%} of the parameters of the single-task models together, {pace:.0%} of their time")
     print(f"Pictures and report: {folder}\nExport: {version}")
     return record
 

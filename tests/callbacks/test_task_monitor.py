@@ -1,8 +1,9 @@
+import keras
 import numpy as np
 import pytest
 
 import keras_transfer as kt
-from tests.contract import encoder, heads, of_tasks, tasks
+from tests.contract import CLASSES, encoder, heads, of_tasks, tasks
 
 (X, Y), _ = tasks()
 
@@ -26,8 +27,37 @@ def test_weights_of_losses_have_no_cosines():
     assert not any(name.endswith("cosine") for name in history)
 
 
+def test_without_a_weighting_it_logs_nothing():
+    assert not any(name.endswith(("weight", "cosine")) for name in fitted(None)[1])
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (np.full(len(X), -1), "received 0 in all 2 steps of an epoch for the task 'half': it has no labels"),
+        (np.full(len(X), np.nan), "received nan for the task 'half' in batch 0"),
+    ],
+)
+def test_a_task_that_does_not_learn_is_named(labels, message):
+    model = kt.models.SharedEncoder(encoder(), heads(), missing=-1)
+    model.compile("sgd", {"whole": keras.losses.SparseCategoricalCrossentropy(from_logits=True), "half": "mse"})
+    with pytest.raises(ValueError, match=message):
+        y = {"whole": Y["whole"], "half": np.repeat(labels[:, None], CLASSES, axis=1)}
+        model.fit(X, y, batch_size=8, verbose=0, callbacks=[kt.callbacks.TaskMonitor()])
+
+
+def test_a_constant_loss_is_named():
+    model = kt.models.SharedEncoder(encoder(), heads())
+    model.compile("sgd", {"whole": "mse", "half": lambda y, prediction: 0 * prediction + 1.7})
+    y = dict.fromkeys(Y, np.random.default_rng(0).normal(size=(len(X), CLASSES)))
+    with pytest.raises(ValueError, match="received 1.7 in all 2 steps of an epoch for the task 'half': nothing moves"):
+        model.fit(X, y, batch_size=8, verbose=0, callbacks=[kt.callbacks.TaskMonitor()])
+
+
 def test_errors():
     with pytest.raises(ValueError, match="at least 1; received 0"):
         kt.callbacks.TaskMonitor(0)
-    with pytest.raises(ValueError, match="a model with a `weighting`; received SharedEncoder without"):
-        fitted(None)
+    plain = keras.Sequential([encoder()])
+    plain.compile("sgd", "mse")
+    with pytest.raises(ValueError, match="a model with `heads` for several tasks; received Sequential"):
+        plain.fit(X, plain(X), verbose=0, callbacks=[kt.callbacks.TaskMonitor()])

@@ -72,8 +72,9 @@ class ProgressiveExtraction(TransferModel):
 
     @property
     def shared_variables(self):
-        """Those that more than one task may train: all below the last level, and its shared experts."""
-        below = [levels[:-1] for by_task in (self.task_experts, self.gates) for levels in by_task.values()]
+        """Those that more than one task trains: all but what leads to the experts of one task on the last level."""
+        below = [levels[:-1] for levels in self.task_experts.values()]
+        below += [levels[:-2] for levels in self.gates.values()]
         networks = keras.tree.flatten([self.encoder, self.shared_experts, self.shared_gates, below])
         return [v for network in networks for v in network.trainable_variables]
 

@@ -1,0 +1,122 @@
+import keras
+import numpy as np
+import pytest
+
+import keras_transfer as kt
+from tests.contract import DIM, METHODS, each, encoder, experts, heads, of_tasks, stages, tasks
+
+(X, Y), _ = tasks()
+ARCHITECTURES = {
+    "SharedEncoder": lambda **kw: kt.models.SharedEncoder(encoder(), heads(), **kw),
+    "SoftSharing": lambda **kw: kt.models.SoftSharing(each(encoder), heads(), pull_weight=0.1, **kw),
+    "CrossStitch": lambda **kw: kt.models.CrossStitch(each(stages), heads(), **kw),
+    "MixtureOfExperts": lambda **kw: kt.models.MixtureOfExperts(encoder(), experts(), heads(), **kw),
+    "ProgressiveExtraction": lambda **kw: kt.models.ProgressiveExtraction(
+        encoder(), [experts(), experts()], each(lambda: [experts(), experts()]), heads(), **kw
+    ),
+}
+on_tensorflow = pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="gradients are weighed in TensorFlow"
+)
+
+
+def trained(name, weighting, x=X, y=Y):
+    """A model after one step of plain SGD."""
+    keras.utils.set_random_seed(0)
+    model = of_tasks(ARCHITECTURES[name](weighting=weighting, missing=-1), keras.optimizers.SGD(1.0))
+    model.train_on_batch(x, y)
+    return model
+
+
+def test_every_method_of_several_tasks_is_here():
+    assert set(ARCHITECTURES) == {name for name, row in METHODS.items() if hasattr(row.make(), "heads")}
+
+
+@on_tensorflow
+@pytest.mark.parametrize("on", ["parameters", "representation"])
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_without_strength_cagrad_is_the_plain_sum(name, on):
+    """Regularisers and the pull count once; what one task alone trains takes its own gradient."""
+    for found, expected in zip(
+        *(trained(name, w).trainable_variables for w in (kt.weightings.CAGrad(0.0, on), None)), strict=True
+    ):
+        np.testing.assert_allclose(found, expected, atol=2e-6, err_msg=expected.path)
+
+
+@on_tensorflow
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_a_weight_is_shared_if_more_than_one_task_moves_it(name):
+    """Found by training on the labels of one task alone; the pull and regularisers move weights without any."""
+    none = np.full(len(X), -1)
+    rest = trained(name, None, y=dict.fromkeys(Y, none))
+    moves = []
+    for task in Y:
+        model = trained(name, None, y={**dict.fromkeys(Y, none), task: Y[task]})
+        moves.append([not np.allclose(a, b, atol=1e-7) for a, b in zip(model.get_weights(), rest.get_weights())])
+    shared = {id(v) for v in model.shared_variables}
+    for variable, *moved in zip(model.weights, *moves):
+        if variable.trainable and name != "SoftSharing":
+            assert all(moved) == (id(variable) in shared), variable.path
+        assert any(moved) or not variable.trainable, variable.path
+
+
+@on_tensorflow
+@pytest.mark.parametrize(
+    ("name", "every", "alone"),
+    [
+        ("SharedEncoder", 6, 4),
+        ("SoftSharing", 8, 4),
+        ("CrossStitch", 18, 14),  # without the other's last stage and head
+        ("MixtureOfExperts", 12, 9),  # without the other's gate and head
+        ("ProgressiveExtraction", 35, 28),  # without the other's last two experts, last gate and head
+    ],
+)
+def test_a_task_alone_reads_no_more_than_it_needs(name, every, alone):
+    import tensorflow as tf
+
+    model = ARCHITECTURES[name]()
+    model.build((None, X.shape[1]))
+    for asked, number in ((None, every), (["half"], alone)):
+        served = tf.function(lambda x, asked=asked: model.infer(x, tasks=asked)).get_concrete_function(X)
+        assert set(served.structured_outputs) == set(asked or model.heads)
+        assert len(served.variables) == number
+
+
+def test_sharing_helps_a_task_with_few_labels():
+    """`half` has 12 labels, and the same boundary as `whole`, which has 400."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(1400, X.shape[1])).astype("float32")
+    label = (np.tanh(x @ rng.normal(size=(X.shape[1], 6))) @ rng.normal(size=6) > 0).astype("int32")
+    y = {"whole": label[:400], "half": np.where(np.arange(400) < 12, label[:400], -1)}
+
+    def accuracy(model, x_train, y_train, epochs):
+        model.fit(x_train, y_train, batch_size=len(x_train), epochs=epochs, verbose=0)
+        logits = model.predict(x[400:], verbose=0)
+        return np.mean((logits["half"] if isinstance(logits, dict) else logits).argmax(1) == label[400:])
+
+    keras.utils.set_random_seed(0)
+    single = keras.Sequential([encoder(), heads()["half"]])
+    single.compile(keras.optimizers.Adam(0.02), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    alone = accuracy(single, x[:12], label[:12], 60)
+    for name, make in ARCHITECTURES.items():
+        keras.utils.set_random_seed(0)
+        model = of_tasks(make(missing=-1), keras.optimizers.Adam(0.02))
+        assert accuracy(model, x[:400], y, 60) > alone + 0.05, name
+
+
+def test_errors_of_architectures():
+    with pytest.raises(ValueError, match=r"a tower for each of the tasks .* received none for \['half'\]"):
+        kt.models.SoftSharing({"whole": encoder()}, heads())
+    with pytest.raises(ValueError, match="other names than `pull`"):
+        kt.models.SoftSharing(
+            {"pull": encoder(), "half": encoder()}, {"pull": heads()["half"], "half": heads()["half"]}
+        )
+    with pytest.raises(ValueError, match="same number of stages, at least 2; received {'whole': 1, 'half': 1}"):
+        kt.models.CrossStitch(each(lambda: [encoder()]), heads())
+    with pytest.raises(ValueError, match="at least 2 experts; received 1"):
+        kt.models.MixtureOfExperts(encoder(), experts()[:1], heads())
+    with pytest.raises(ValueError, match=r"on as many levels; received {'shared': \[2\], 'whole': \[2, 2\]"):
+        kt.models.ProgressiveExtraction(encoder(), [experts()], each(lambda: [experts(), experts()]), heads())
+    towers = {"whole": encoder(), "half": keras.Sequential([encoder(), keras.layers.Dense(DIM)])}
+    with pytest.raises(ValueError, match="towers with weights of the same shapes"):
+        of_tasks(kt.models.SoftSharing(towers, heads())).train_on_batch(X, Y)
