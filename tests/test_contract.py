@@ -54,33 +54,6 @@ def test_the_contract_notices_what_is_broken():
         kt.testing.check_training(make, row.batch, row.plain)
 
 
-@pytest.mark.skipif(not ON_TENSORFLOW, reason="this is the test that starts JAX")
-def test_contract_on_jax(run_python):
-    files = ["tests/test_contract.py", "tests/layers", "tests/losses", "tests/test_schedules.py"]
-    printed = run_python("-m", "pytest", "-n", "0", "-p", "no:cacheprovider", *files, KERAS_BACKEND="jax")
-    assert "passed" in printed and "failed" not in printed
-
-
-@pytest.mark.skipif(not ON_TENSORFLOW, reason="replicas of tf.distribute")
-def test_replicas_equal_one(run_python):
-    printed = run_python("-m", "tests.replicas")
-    for name, row in METHODS.items():
-        assert row.draws or f"{name}: equal" in printed
-    for check in (
-        "stream: equal",
-        "synchronized BatchNormalization: equal",
-        "weighed gradients: equal",
-        "unbuilt: trains",
-        "masks: train",
-    ):
-        assert check in printed
-
-
-@pytest.mark.skipif(not ON_TENSORFLOW, reason="workers of tf.distribute")
-def test_workers_equal_one_process(run_python):
-    assert "workers: equal" in run_python("-m", "tests.replicas", "workers")
-
-
 def test_gradients_reach_the_encoder_reversed():
     """The gradient of `domain` at the encoder is -reversal times that of the discriminator's own aim."""
     row = METHODS["DANN"]

@@ -104,6 +104,41 @@ def pretraining_rows(path):
             yield f"| {' | '.join(cells)} |"
 
 
+def task_rows(path):
+    """Each task alone and in the shared model, and what the latter takes of all single-task models together."""
+    record = json.loads(path.read_text())
+    seconds = {arm: sum(by_seed.values()) for arm, by_seed in record["seconds"].items()}
+    shares = [
+        of["shared"] / sum(v for arm, v in of.items() if arm != "shared") for of in (record["parameters"], seconds)
+    ]
+    for task, report in record["reports"].items():
+        cells = [
+            f"{100 * report['means'][arm]['accuracy']:.1f} ± {100 * report['deviations'][arm]['accuracy']:.1f}"
+            for arm in ("single", "shared")
+        ]
+        gain = report["gains"]["shared"]
+        cells += [interval(gain), gain["verdict"], *(f"{share:.0%}" for share in shares)]
+        yield f"| {' | '.join((path.stem, task, *cells))} |"
+
+
+def balance_rows(path):
+    """Two tasks by each weighting, their mean change against single-task models, the gain over equal weights."""
+    record = json.loads(path.read_text())
+    for arm, runs in record["tests"].items():
+        cells = []
+        for task in [name for name in record["tests"]["equal"]["0"] if name != "change"]:
+            values = [run[task] for run in runs.values() if task in run]
+            scale, digits = (1, 4) if task == "image" else (100, 1)
+            cells.append(f"{scale * statistics.mean(values):.{digits}f}" if values else "")
+        changes = [run["change"] for run in runs.values() if "change" in run]
+        cells.append(f"{statistics.mean(changes):+.1f} ± {statistics.stdev(changes):.1f}" if changes else "")
+        gain = record["report"]["gains"].get(arm)
+        cells += (
+            [f"{gain['mean']:+.1f} [{gain['low']:+.1f}, {gain['high']:+.1f}]", gain["verdict"]] if gain else ["", ""]
+        )
+        yield f"| {' | '.join((path.stem, arm, *cells))} |"
+
+
 RESULTS = sorted(p for p in (ROOT / "results/adapt_digits").glob("*.json") if p.stem != "selection")
 FINETUNING = sorted(p for p in (ROOT / "results/finetune_photos").glob("*.json") if p.stem != "selection")
 
@@ -111,12 +146,16 @@ FEW_SHOT = sorted((ROOT / "results").glob("learn_episodes/*.json"))
 ADAPTED = sorted((ROOT / "results").glob("learn_to_adapt/*.json"))
 SINUSOID = sorted((ROOT / "results").glob("maml_sinusoid/*.json"))
 PRETRAINED = sorted((ROOT / "results").glob("pretrain_views/*.json"))
+TASKS = sorted((ROOT / "results").glob("train_tasks/*.json"))
+BALANCED = sorted((ROOT / "results").glob("balance_tasks/*.json"))
 ROWS = {
     **dict.fromkeys(RESULTS, rows),
     **dict.fromkeys(FINETUNING, finetuning_rows),
     **dict.fromkeys(FEW_SHOT + ADAPTED, few_shot_rows),
     **dict.fromkeys(SINUSOID, sinusoid_rows),
     **dict.fromkeys(PRETRAINED, pretraining_rows),
+    **dict.fromkeys(TASKS, task_rows),
+    **dict.fromkeys(BALANCED, balance_rows),
 }
 
 
@@ -128,6 +167,8 @@ def test_results_are_there():
     assert {p.stem for p in SINUSOID} == {"10"}
     methods = ("simclr", "byol", "barlow_twins", "vicreg", "mae")
     assert {p.stem for p in PRETRAINED} >= {f"fashion_mnist_{method}" for method in methods}
+    assert {p.stem for p in TASKS} >= {"glyphs_shared_encoder_equal", "multi_fashion_shared_encoder_equal"}
+    assert {p.stem for p in BALANCED} == {"plain", "scaled", "reconstruction"}
 
 
 @pytest.mark.parametrize("path", ROWS, ids=lambda p: p.stem)

@@ -18,6 +18,7 @@ from keras_transfer.datasets.multi_fashion import MultiFashion, multi_fashion
 from keras_transfer.datasets.omniglot import omniglot, omniglot_runs
 from keras_transfer.datasets.pacs import PACS_CLASSES, PACS_DOMAINS, pacs
 from keras_transfer.datasets.sinusoids import sinusoids
+from keras_transfer.datasets.trec import TREC_COARSE, TREC_FINE, Trec, trec
 from keras_transfer.datasets.usps import usps
 
 __all__ = [
@@ -26,10 +27,13 @@ __all__ = [
     "PACS_CLASSES",
     "PACS_DOMAINS",
     "SCRIPTS",
+    "TREC_COARSE",
+    "TREC_FINE",
     "Attribute",
     "Glyphs",
     "Jitter",
     "MultiFashion",
+    "Trec",
     "digits",
     "digits_on_photos",
     "glyphs",
@@ -44,5 +48,6 @@ __all__ = [
     "printed_digits",
     "script_letters",
     "sinusoids",
+    "trec",
     "usps",
 ]
