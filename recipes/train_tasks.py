@@ -95,11 +95,11 @@ class Config:
     """Training images, 2,000 of which choose the rates; of multi_fashion at most 60,000."""
     missing: float = 0.5
     """Share of the training labels of each task that are taken away, at random."""
-    epochs: int = 5
+    epochs: int = 40
     """Passes of the shared model over the images; single-task models take as many steps."""
     batch_size: int = 128
     """Images in a batch."""
-    rates: tuple[float, ...] = (1e-3, 2e-3)
+    rates: tuple[float, ...] = (2e-3, 4e-3)
     """Learning rates of Adam to choose from, at the start of a cosine decay to 0."""
     runs: pathlib.Path = pathlib.Path("runs/train_tasks")
     """Folder in which each run makes a folder with its report and pictures."""
