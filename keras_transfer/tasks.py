@@ -62,8 +62,8 @@ def task_losses(model, y, predictions, sample_weight=None):
         weight = ops.ones_like(values) if weights[task] is None else weights[task]
         present = weight != 0
         number = ops.sum(all_rows(ops.cast(present, "float32"))) / model._replicas
-        total = ops.sum(ops.where(present, weight * values, 0.0))
-        found[task] = total / ops.maximum(number, 1.0 / model._replicas)
+        weighted = ops.sum(ops.where(present, weight * values, 0.0))
+        found[task] = weighted / ops.maximum(number, 1.0 / model._replicas)
     return found
 
 

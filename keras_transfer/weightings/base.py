@@ -68,7 +68,8 @@ class GradientWeighting(Weighting):
 
     Args:
         on: `"parameters"`: the gradients by the weights that tasks share, one way back through them for each task.
-            `"representation"`: those by the features that all heads read, which bound the former; one way back.
+            `"representation"`: those by the features that the heads read, which bound the former; one way back. Where
+            heads read features of their own, as in all methods but `SharedEncoder`, these never conflict.
     """
 
     def __init__(self, on="parameters", **kwargs):

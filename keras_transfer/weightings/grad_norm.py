@@ -16,7 +16,7 @@ class GradNorm(GradientWeighting):
     Args:
         asymmetry: float a of at least 0, how hard lagging tasks are pulled; 0: equal lengths.
         rate: positive float, of the weights' plain gradient descent, in mean lengths of a gradient.
-        on: see `GradientWeighting`; by default the features that all heads read.
+        on: see `GradientWeighting`; by default the features that the heads read.
 
     Raises:
         ValueError: if one is out of range.

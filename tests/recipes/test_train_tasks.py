@@ -1,6 +1,7 @@
 import json
 
 import numpy as np
+import pytest
 
 from recipes import train_tasks
 from tests.recipes.folders import folders
@@ -36,3 +37,11 @@ def test_labels_are_places_among_the_classes():
     for task, classes in names.items():
         assert all(labels.min() >= -1 and labels.max() < len(classes) for labels in (y[part][task] for part in y))
     assert np.mean(y["test"]["case"] >= 0) == 1
+
+
+@pytest.mark.parametrize("architecture", train_tasks.ARCHITECTURES)
+def test_every_architecture_answers_all_tasks(architecture):
+    names = {"left": "0123456789", "right": "01234"}
+    model = train_tasks.build(train_tasks.Config(architecture=architecture, weighting="pcgrad"), (36, 36, 1), names)
+    answers = model(np.zeros((2, 36, 36, 1), "uint8"))
+    assert {task: tuple(logits.shape) for task, logits in answers.items()} == {"left": (2, 10), "right": (2, 5)}
