@@ -3,15 +3,15 @@
 import dataclasses
 import datetime
 import json
+import pathlib
 
 import keras_transfer as kt
 
 
 def settings(config):
     """Returns the settings that a record keeps: no folders of one machine, and of a backbone its kind alone."""
-    kept = {
-        k: v for k, v in dataclasses.asdict(config).items() if k not in ("runs", "saved_models", "results", "images")
-    }
+    folders = ("runs", "saved_models", "results")
+    kept = {k: v for k, v in dataclasses.asdict(config).items() if k not in folders and not isinstance(v, pathlib.Path)}
     if "backbone" in kept:
         kept["backbone"] = kept["backbone"].partition(":")[0]
     return kept
