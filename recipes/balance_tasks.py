@@ -27,9 +27,9 @@ import keras_transfer as kt
 from recipes import pictures, runs, train_tasks
 
 TASKS = {"plain": ("left", "right"), "scaled": ("left", "right"), "reconstruction": ("left", "image")}
-STEPS = {"plain": 600, "scaled": 600, "reconstruction": 312}
+STEPS = {"plain": 400, "scaled": 400, "reconstruction": 312}
 WEIGHTINGS = {name: lambda tasks, make=make: make() for name, make in train_tasks.WEIGHTINGS.items()}
-WEIGHTINGS["uncertainty"] = lambda tasks: kt.weightings.Uncertainty(set(tasks) & {"image"}, rate=100.0)
+WEIGHTINGS["uncertainty"] = lambda tasks: kt.weightings.Uncertainty(set(tasks) & {"image"}, 10.0, True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Config:
     images: int = 60_000
     """Images, at most 60,000, of which 2,000 choose the rates."""
     steps: int | None = None
-    """Training steps; by default 600, of `reconstruction` 312."""
+    """Training steps; by default 400, of `reconstruction` 312."""
     batch_size: int = 256
     """Images in a batch."""
     rates: tuple[float, ...] = (1e-3, 2e-3)

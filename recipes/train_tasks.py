@@ -28,7 +28,7 @@ from recipes import pictures, runs
 VALIDATION, SHARED, UNITS = 2000, "shared", 256
 WEIGHTINGS = {
     "equal": lambda: None,
-    "uncertainty": lambda: kt.weightings.Uncertainty(rate=10.0),
+    "uncertainty": lambda: kt.weightings.Uncertainty(rate=10.0, from_first_losses=True),
     "dynamic_weight_average": kt.weightings.DynamicWeightAverage,
     "random": kt.weightings.RandomWeighting,
     "grad_norm": kt.weightings.GradNorm,

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_transfer.networks import all_rows
 from keras_transfer.weightings.base import Weighting
 
 
@@ -19,23 +20,27 @@ class Uncertainty(Weighting):
         regression: names of the tasks with a squared error; all others are classifications.
         rate: positive float; under Adam, how many times the optimizer's rate the log-variances move. 1 is slow: at a
             rate of 0.001 a weight of 1/100 is 5,000 steps away. Under plain SGD it counts squared.
+        from_first_losses: bool, whether the log-variances begin where they are least for the first batch with labels,
+            so that units do not matter; otherwise at 0. Adam forgets large gradients of the first steps only slowly.
 
     Raises:
         ValueError: if the rate is not positive, or a name in `regression` is no task.
+
+    Departs: with `from_first_losses` in where the log-variances begin.
 
     Reference:
         Kendall, Gal and Cipolla, Multi-Task Learning Using Uncertainty to Weigh Losses for Scene Geometry and
         Semantics, CVPR 2018, arXiv:1705.07115, equations 5 and 10.
     """
 
-    def __init__(self, regression=(), rate=1.0, **kwargs):
+    def __init__(self, regression=(), rate=1.0, from_first_losses=False, **kwargs):
         super().__init__(**kwargs)
         if not rate > 0:
             raise ValueError(f"Expected a positive `rate`; received {rate}.")
-        self.regression, self.rate = tuple(regression), rate
+        self.regression, self.rate, self.from_first_losses = tuple(regression), rate, from_first_losses
 
     def build(self, input_shape):
-        """Makes the log-variances, zero at the start."""
+        """Makes the log-variances."""
         unknown = set(self.regression) - set(input_shape)
         if unknown:
             raise ValueError(
@@ -43,20 +48,37 @@ class Uncertainty(Weighting):
             )
         super().build(input_shape)
         self.scaled_log_variances = self.state("scaled_log_variances", 0.0, trainable=True)
+        self.first = self.state("first", 0.0) if self.from_first_losses else None
+
+    @property
+    def halves(self):
+        """What the tasks' squared errors or other losses count in their likelihoods `(tasks,)`."""
+        return ops.convert_to_tensor([0.5 if task in self.regression else 1.0 for task in self.tasks], "float32")
 
     @property
     def log_variances(self):
         """The log-variances `(tasks,)`."""
-        return self.rate * ops.convert_to_tensor(self.scaled_log_variances)
+        moved = self.rate * ops.convert_to_tensor(self.scaled_log_variances)
+        if self.first is None:
+            return moved
+        return moved + ops.where(self.first > 0, ops.log(2.0 * self.halves * ops.maximum(self.first, 1e-30)), 0.0)
 
     def call(self, losses, training=False):
         """Returns the total."""
-        halves = ops.convert_to_tensor([0.5 if task in self.regression else 1.0 for task in self.tasks], "float32")
-        weights = halves * ops.exp(-self.log_variances)
+        losses = self.stack(losses)
+        if training and self.first is not None:
+            everywhere = ops.mean(all_rows(ops.stop_gradient(losses)[None]), axis=0)
+            self.first.assign(ops.where(self.first > 0, self.first, everywhere))
+        weights = self.halves * ops.exp(-self.log_variances)
         if training:
             self.used.assign(weights)
-        return ops.sum(weights * self.stack(losses) + 0.5 * self.log_variances)
+        return ops.sum(weights * losses + 0.5 * self.log_variances)
 
     def get_config(self):
         """Returns the settings."""
-        return {**super().get_config(), "regression": self.regression, "rate": self.rate}
+        return {
+            **super().get_config(),
+            "regression": self.regression,
+            "rate": self.rate,
+            "from_first_losses": self.from_first_losses,
+        }

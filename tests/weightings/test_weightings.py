@@ -24,7 +24,7 @@ def state(variable):
 def test_settings_survive_saving(name):
     settings = {
         "StaticWeighting": {"weights": {"a": 1.0, "b": 2.0, "c": 0.0}},
-        "Uncertainty": {"regression": ("b",), "rate": 10.0},
+        "Uncertainty": {"regression": ("b",), "rate": 10.0, "from_first_losses": True},
         "RandomWeighting": {"seed": 3},
         "DynamicWeightAverage": {"steps": 7, "temperature": 1.5},
         "PCGrad": {"seed": 2},
@@ -69,6 +69,16 @@ def test_uncertainty_comes_to_rest_where_the_variances_are_the_losses(rate):
     model.compile(keras.optimizers.Adam(0.1 / rate))
     model.fit(np.zeros((400, 1), "float32"), batch_size=1, verbose=0)
     np.testing.assert_allclose(np.exp(state(weighting.log_variances)), losses * [2, 1, 2], rtol=0.02)
+
+
+def test_uncertainty_from_the_first_losses_that_there_are():
+    """Begins at the same place of rest; a first loss of 0 is a task without labels, which begins later."""
+    weighting = built(kt.weightings.Uncertainty(regression=("b",), from_first_losses=True))
+    called(weighting, 0.5, 2.0, 0.0)
+    np.testing.assert_allclose(np.exp(state(weighting.log_variances)), [1, 2, 1], rtol=1e-6)
+    total = called(weighting, 5.0, 4.0, 7.0)
+    np.testing.assert_allclose(np.exp(state(weighting.log_variances)), [1, 2, 14], rtol=1e-6)
+    np.testing.assert_allclose(total, 5.0 / 1 + 4.0 / 2 / 2 + 7.0 / 14 + np.log([1, 2, 14]).sum() / 2, rtol=1e-6)
 
 
 def test_random_weights_are_new_in_each_step_and_sum_to_the_tasks():

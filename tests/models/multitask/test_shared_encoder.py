@@ -138,7 +138,7 @@ def test_cosines_are_those_of_the_gradients():
     "weighting",
     [
         lambda: kt.weightings.StaticWeighting({"whole": 0.5, "half": 2.0}),
-        lambda: kt.weightings.Uncertainty(regression=("half",)),
+        lambda: kt.weightings.Uncertainty(regression=("half",), from_first_losses=True),
         lambda: kt.weightings.DynamicWeightAverage(steps=1),
         lambda: kt.weightings.MGDA(),
         lambda: kt.weightings.MGDA(on="representation"),
