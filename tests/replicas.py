@@ -44,7 +44,7 @@ def mirrored():
         print(f"{name}: equal to {difference:.1e}")
     check_epoch_of_a_stream(strategy)
     check_synchronized_batch_norm(strategy)
-    check_weighed_gradients(strategy)
+    check_weightings(strategy)
     check_unbuilt(strategy)
     check_masks(strategy)
 
@@ -92,14 +92,18 @@ def check_synchronized_batch_norm(strategy):
     print("synchronized BatchNormalization: equal")
 
 
-def check_weighed_gradients(strategy):
-    for on in ("parameters", "representation"):
+def check_weightings(strategy):
+    for weighting in (
+        lambda: kt.weightings.MGDA(),
+        lambda: kt.weightings.MGDA(on="representation"),
+        lambda: kt.weightings.Uncertainty(from_first_losses=True),
+    ):
 
-        def make(on=on):
-            return of_tasks(kt.models.SharedEncoder(encoder(), heads(), kt.weightings.MGDA(on=on), missing=-1))
+        def make(weighting=weighting):
+            return of_tasks(kt.models.SharedEncoder(encoder(), heads(), weighting(), missing=-1))
 
         kt.testing.check_replicas(make, [tasks(seed=seed)[0] for seed in range(3)], strategy)
-    print("weighed gradients: equal")
+    print("weightings: equal")
 
 
 def check_unbuilt(strategy):

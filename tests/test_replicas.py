@@ -10,7 +10,7 @@ def test_replicas_equal_one(run_python):
     for check in (
         "stream: equal",
         "synchronized BatchNormalization: equal",
-        "weighed gradients: equal",
+        "weightings: equal",
         "unbuilt: trains",
         "masks: train",
     ):
