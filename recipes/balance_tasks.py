@@ -98,7 +98,7 @@ def train(config, seed, rate, tasks, weighting, x, y):
     model.compile(keras.optimizers.Adam(rate), losses[tasks[0]] if single else losses)
     steps = config.steps or STEPS[config.pair]
     watch = [] if single else [kt.callbacks.TaskMonitor(every=1)]
-    parts = min(10, steps // 2)  # epochs, the points of the curves
+    parts = min(10, max(1, steps // 2))  # epochs, the points of the curves
     start = time.perf_counter()
     fitted = model.fit(stream, epochs=parts, steps_per_epoch=steps // parts, shuffle=False, verbose=0, callbacks=watch)
     return model, fitted.history, time.perf_counter() - start

@@ -111,6 +111,8 @@ class Config:
 
 def load(config):
     """Returns `{part: images}`, `{part: {task: labels}}` with -1 for none, and `{task: class names}`."""
+    if config.images <= VALIDATION:
+        raise ValueError(f"Expected more than {VALIDATION} `images`, which choose the rates; received {config.images}.")
     if config.data == "glyphs":
         letters = kt.datasets.script_letters()
         attributes = kt.datasets.letter_attributes(letters)

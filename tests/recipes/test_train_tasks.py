@@ -45,3 +45,8 @@ def test_every_architecture_answers_all_tasks(architecture):
     model = train_tasks.build(train_tasks.Config(architecture=architecture, weighting="pcgrad"), (36, 36, 1), names)
     answers = model(np.zeros((2, 36, 36, 1), "uint8"))
     assert {task: tuple(logits.shape) for task, logits in answers.items()} == {"left": (2, 10), "right": (2, 5)}
+
+
+def test_too_few_images_are_an_error():
+    with pytest.raises(ValueError, match="more than 2000 `images`, which choose the rates; received 2000"):
+        train_tasks.main(train_tasks.Config(images=2000))
