@@ -235,8 +235,9 @@ def main(config):
     share = parameters[SHARED] / sum(parameters[arm] for arm in single)
     pace = np.mean([seconds[SHARED][seed] / sum(seconds[arm][seed] for arm in single) for seed in config.seeds])
     print(*(f"\n{task}\n{report}" for task, report in reports.items()), sep="\n")
-    worse = [task for task, report in reports.items() if report.gain(SHARED).verdict == "negative transfer"]
-    print(f"\nNegative transfer: {', '.join(worse) or 'no task'}")
+    behind = {task: report.gain(SHARED) for task, report in reports.items() if report.gain(SHARED).mean <= 0}
+    named = [f"{task} ({gain.verdict})" for task, gain in behind.items()]
+    print(f"\nNot above its single-task model: {', '.join(named) or 'no task'}")
     print(f"Shared: {share:.0%} of the parameters of the single-task models together, {pace:.0%} of their time")
     print(f"Pictures and report: {folder}\nExport: {version}")
     return record
