@@ -10,8 +10,8 @@ Images of two garments, made of Fashion-MNIST, which `keras.datasets` downloads 
 
 The score is the mean over the tasks of the relative change against a model of that task alone, in %: of accuracy, or
 of the squared error, where less is better. The encoder is a LeNet. All arms take the same number of steps of Adam, and
-choose their rate on 2,000 images that none trains with, on the first seed. A pair takes about 15 minutes on one core; the
-README shows what came of it.
+choose their rate on 2,000 images that none trains with, on the first seed. A pair takes about 15 minutes on one core;
+the README shows what came of it.
 """
 
 import dataclasses
