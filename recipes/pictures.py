@@ -49,8 +49,13 @@ def embedding(features, labels, names):
 def curves(histories):
     """Every log over the epochs, one panel each; `histories` is a dict of names to lists of `History.history`."""
     logs = sorted({name for runs in histories.values() for name in runs[0]})
-    figure = Figure(figsize=(3.6 * len(logs), 3.2), layout="constrained")
-    for panel, log in zip(figure.subplots(1, len(logs), squeeze=False)[0], logs):
+    columns = min(5, len(logs))
+    rows = -(-len(logs) // columns)
+    figure = Figure(figsize=(3.6 * columns, 3.2 * rows), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    for panel in panels[len(logs) :]:
+        panel.axis("off")
+    for panel, log in zip(panels, logs):
         for number, (name, runs) in enumerate(histories.items()):
             for run in runs:
                 if log in run:
