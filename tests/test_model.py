@@ -268,7 +268,7 @@ def test_loss_is_the_weighted_terms_and_the_regularisers_once(name, batch_norm):
         if getattr(model, "batch_norm", None) not in ("joint", "separate"):
             pytest.skip(f"{name} has one way to run its networks")
         model.batch_norm = batch_norm
-    parts = [*vars(model).values(), *getattr(model, "heads", {}).values()]
+    parts = keras.tree.flatten([getattr(model, argument) for argument in model._config_names()])
     networks = [part for part in parts if isinstance(part, keras.Sequential)]
     kernels = [v for network in networks for v in network.trainable_variables if v.regularizer]
     penalty = DECAY * sum(np.sum(keras.ops.convert_to_numpy(kernel) ** 2) for kernel in kernels)
