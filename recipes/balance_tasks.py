@@ -30,7 +30,9 @@ from recipes import pictures, runs, train_tasks
 TASKS = {"plain": ("left", "right"), "scaled": ("left", "right"), "reconstruction": ("left", "image")}
 STEPS = {"plain": 400, "scaled": 400, "reconstruction": 312}
 WEIGHTINGS = {name: lambda tasks, make=make: make() for name, make in train_tasks.WEIGHTINGS.items()}
-WEIGHTINGS["uncertainty"] = lambda tasks: kt.weightings.Uncertainty(set(tasks) & {"image"}, 10.0, True)
+WEIGHTINGS["uncertainty"] = lambda tasks: kt.weightings.Uncertainty(
+    regression=set(tasks) & {"image"}, rate=10.0, from_first_losses=True
+)
 
 
 @dataclasses.dataclass(frozen=True)
