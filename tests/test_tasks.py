@@ -115,7 +115,7 @@ def test_errors_of_architectures():
         kt.models.CrossStitch(each(lambda: [encoder()]), heads())
     with pytest.raises(ValueError, match="at least 2 experts; received 1"):
         kt.models.MixtureOfExperts(encoder(), experts()[:1], heads())
-    with pytest.raises(ValueError, match=r"on as many levels; received {'shared': \[2\], 'whole': \[2, 2\]"):
+    with pytest.raises(ValueError, match=r"on as many levels; received shared \[2\], own {'whole': \[2, 2\]"):
         kt.models.ProgressiveExtraction(encoder(), [experts()], each(lambda: [experts(), experts()]), heads())
     towers = {"whole": encoder(), "half": keras.Sequential([encoder(), keras.layers.Dense(DIM)])}
     with pytest.raises(ValueError, match="towers with weights of the same shapes"):

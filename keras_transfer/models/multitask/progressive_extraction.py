@@ -57,18 +57,19 @@ class ProgressiveExtraction(TransferModel):
         super().__init__(dict.fromkeys(heads, 1.0), **kwargs)
         check_tasks(heads, weighting)
         check_names("experts", task_experts, list(heads))
-        numbers = {"shared": [len(experts) for experts in shared_experts]}
-        numbers |= {task: [len(experts) for experts in levels] for task, levels in task_experts.items()}
-        if len(set(map(len, numbers.values()))) > 1 or not all(levels and min(levels) for levels in numbers.values()):
-            raise ValueError(f"Expected at least 1 expert on each level, on as many levels; received {numbers}.")
+        shared = [len(experts) for experts in shared_experts]
+        own = {task: [len(experts) for experts in levels] for task, levels in task_experts.items()}
+        every = [shared, *own.values()]
+        if len(set(map(len, every))) > 1 or not all(levels and min(levels) for levels in every):
+            received = f"shared {shared}, own {own}"
+            raise ValueError(f"Expected at least 1 expert on each level, on as many levels; received {received}.")
         self.encoder, self.heads, self.weighting, self.missing = encoder, dict(heads), weighting, missing
         self.shared_experts = [list(experts) for experts in shared_experts]
         self.task_experts = {task: [list(experts) for experts in levels] for task, levels in task_experts.items()}
-        shared = numbers.pop("shared")
         self.gates = {
-            task: [ExpertGate(own + common) for own, common in zip(levels, shared)] for task, levels in numbers.items()
+            task: [ExpertGate(mine + common) for mine, common in zip(levels, shared)] for task, levels in own.items()
         }
-        self.shared_gates = [ExpertGate(sum(every)) for every in zip(shared, *numbers.values())][:-1]
+        self.shared_gates = [ExpertGate(sum(level)) for level in zip(*every)][:-1]
 
     @property
     def shared_variables(self):
