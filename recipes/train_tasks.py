@@ -219,15 +219,9 @@ def main(config):
     folder = runs.folder(config, case)
     folder.mkdir(parents=True)
     figures = {"curves": pictures.curves({SHARED: histories}), "samples": pictures.samples({"test": x["test"]})}
-    figures["accuracy"] = pictures.accuracies(
-        {
-            arm: {
-                task: [run.get(task, np.nan) for run in tests[arm if arm == SHARED else task].values()]
-                for task in names
-            }
-            for arm in ("single", SHARED)
-        }
-    )
+    alone = {task: [run[task] for run in tests[task].values()] for task in names}
+    shared = {task: [run[task] for run in tests[SHARED].values()] for task in names}
+    figures["accuracy"] = pictures.accuracies({"single": alone, SHARED: shared})
     figures |= {task: report.draw() for task, report in reports.items()}
     for name, figure in figures.items():
         figure.savefig(folder / f"{name}.png", dpi=110)

@@ -155,6 +155,15 @@ def image_networks():
     return encoder, decoder
 
 
+ARCHITECTURES = {
+    "SharedEncoder": lambda **kw: kt.models.SharedEncoder(encoder(), heads(), **kw),
+    "SoftSharing": lambda **kw: kt.models.SoftSharing(each(encoder), heads(), pull_weight=0.1, **kw),
+    "CrossStitch": lambda **kw: kt.models.CrossStitch(each(stages), heads(), **kw),
+    "MixtureOfExperts": lambda **kw: kt.models.MixtureOfExperts(encoder(), experts(), heads(), **kw),
+    "ProgressiveExtraction": lambda **kw: kt.models.ProgressiveExtraction(
+        encoder(), [experts(), experts()], each(lambda: [experts(), experts()]), heads(), **kw
+    ),
+}
 METHODS = {
     "DANN": Row(
         lambda: compiled(kt.models.DANN(encoder(), head(), discriminator(), reversal=kt.schedules.DannRamp(20))),
@@ -170,23 +179,7 @@ METHODS = {
     "MatchingNetwork": Row(lambda: compiled(kt.models.MatchingNetwork(deep_encoder(), cosine=True)), *episode_batch()),
     "MAML": Row(lambda: compiled(kt.models.MAML(classifier(), steps=2, learn_rates=True)), *episode_batch()),
     "ANIL": Row(lambda: compiled(kt.models.ANIL(encoder(), head())), *episode_batch()),
-    "SharedEncoder": Row(
-        lambda: of_tasks(kt.models.SharedEncoder(encoder(), heads(), missing=-1)),
-        *tasks(),
-    ),
-    "SoftSharing": Row(lambda: of_tasks(kt.models.SoftSharing(each(encoder), heads(), missing=-1)), *tasks()),
-    "CrossStitch": Row(lambda: of_tasks(kt.models.CrossStitch(each(stages), heads(), missing=-1)), *tasks()),
-    "MixtureOfExperts": Row(
-        lambda: of_tasks(kt.models.MixtureOfExperts(encoder(), experts(), heads(), missing=-1)), *tasks()
-    ),
-    "ProgressiveExtraction": Row(
-        lambda: of_tasks(
-            kt.models.ProgressiveExtraction(
-                encoder(), [experts(), experts()], each(lambda: [experts(), experts()]), heads(), missing=-1
-            )
-        ),
-        *tasks(),
-    ),
+    **{name: Row(lambda make=make: of_tasks(make(missing=-1)), *tasks()) for name, make in ARCHITECTURES.items()},
     "SimCLR": Row(lambda: unlabelled(kt.models.SimCLR(encoder(), projector(), chunk_size=3)), *views()),
     "SupCon": Row(lambda: unlabelled(kt.models.SupCon(encoder(), projector())), *labelled_views()),
     "BYOL": Row(lambda: unlabelled(kt.models.BYOL(encoder(), projector(), projector(), momentum=0.9)), *views()),

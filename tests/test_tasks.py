@@ -3,18 +3,9 @@ import numpy as np
 import pytest
 
 import keras_transfer as kt
-from tests.contract import DIM, METHODS, each, encoder, experts, heads, of_tasks, stages, tasks
+from tests.contract import ARCHITECTURES, DIM, METHODS, each, encoder, experts, heads, of_tasks, tasks
 
 (X, Y), _ = tasks()
-ARCHITECTURES = {
-    "SharedEncoder": lambda **kw: kt.models.SharedEncoder(encoder(), heads(), **kw),
-    "SoftSharing": lambda **kw: kt.models.SoftSharing(each(encoder), heads(), pull_weight=0.1, **kw),
-    "CrossStitch": lambda **kw: kt.models.CrossStitch(each(stages), heads(), **kw),
-    "MixtureOfExperts": lambda **kw: kt.models.MixtureOfExperts(encoder(), experts(), heads(), **kw),
-    "ProgressiveExtraction": lambda **kw: kt.models.ProgressiveExtraction(
-        encoder(), [experts(), experts()], each(lambda: [experts(), experts()]), heads(), **kw
-    ),
-}
 on_tensorflow = pytest.mark.skipif(
     keras.backend.backend() != "tensorflow", reason="gradients are weighed in TensorFlow"
 )
