@@ -1,0 +1,291 @@
+"""Every use of a private name of Keras: one function or class for each, with what it is for and why no public way does.
+
+A minor version of Keras may rename any of these; `tests/test_keras_internals.py` tries each.
+"""
+
+import keras
+from keras import ops
+from keras.src.saving import saving_lib, serialization_lib
+
+# Layers.
+
+
+def child_layers(layer):
+    """Returns the layers that a layer holds itself, in the order in which it got them.
+
+    `keras.Model.layers` is public, but other layers that hold some, such as `MultiHeadAttention`, have no such list.
+
+    Args:
+        layer: `keras.layers.Layer` or `keras.Model`.
+
+    Returns:
+        List of layers.
+    """
+    return list(layer._layers)
+
+
+def layers_of(layer):
+    """Returns a layer and all layers anywhere in it, each once, every one before those inside it.
+
+    Keras has this only as a private method, in another order; see `child_layers`.
+
+    Args:
+        layer: `keras.layers.Layer` or `keras.Model`.
+
+    Returns:
+        List of layers.
+    """
+
+    def walk(outer):
+        yield outer
+        for inner in child_layers(outer):
+            yield from walk(inner)
+
+    return list(dict.fromkeys(walk(layer)))
+
+
+def own_parameters(layer):
+    """Returns the variables of a layer itself that were made to train, whether they train now or not.
+
+    The public `trainable_variables` leaves out those that are frozen, and adds those of the layers inside.
+
+    Args:
+        layer: `keras.layers.Layer` or `keras.Model`.
+
+    Returns:
+        List of `keras.Variable`.
+    """
+    return list(layer._trainable_variables)
+
+
+def own_state(layer):
+    """Returns the variables of a layer itself that no gradient moves, such as moving statistics.
+
+    The public `non_trainable_variables` adds what is frozen, and those of the layers inside.
+
+    Args:
+        layer: `keras.layers.Layer` or `keras.Model`.
+
+    Returns:
+        List of `keras.Variable`.
+    """
+    return list(layer._non_trainable_variables)
+
+
+def is_replaced(variable):
+    """Returns whether a `keras.StatelessScope`, such as that of `stateless_call`, gives a variable another value.
+
+    The present scope has no public name, and `value` does not say where it comes from.
+
+    Args:
+        variable: `keras.Variable` without autocasting.
+
+    Returns:
+        Bool.
+    """
+    return variable.value is not variable._value
+
+
+# Compiled models.
+
+
+def compiled_loss(model):
+    """Returns the loss that `compile` made of its arguments, a function of `(y, y_pred, sample_weight)`.
+
+    `model.loss` is what was passed, a name or a dict perhaps, and `model.compute_loss` adds what a caller may not want.
+    Under a `tf.distribute` strategy the result is divided by the number of replicas.
+
+    Args:
+        model: `keras.Model`.
+
+    Returns:
+        The function; None before `compile`, or where there was no loss.
+    """
+    return model._compile_loss
+
+
+def compiled_metrics(model):
+    """Returns the metric that holds all that `compile` was given as `metrics` and `weighted_metrics`.
+
+    It is public only as one of `model.metrics`, without a name to know it by.
+
+    Args:
+        model: `keras.Model`.
+
+    Returns:
+        `keras.metrics.Metric`, updated by `(y, y_pred, sample_weight)`; None where there are no metrics.
+    """
+    return model._compile_metrics
+
+
+def unweighted_metrics(model):
+    """Returns what `compile` was given as `metrics`, which count every row alike, whatever its sample weight.
+
+    Once compiled, they stand in one list with `weighted_metrics`.
+
+    Args:
+        model: `keras.Model`.
+
+    Returns:
+        List or dict; None where there are none.
+    """
+    metrics = compiled_metrics(model)
+    return None if metrics is None else metrics._user_metrics
+
+
+def loss_tracker(model):
+    """Returns the mean that `fit` and `evaluate` log as `loss`, which a custom `train_step` has to update.
+
+    It is public only as one of `model.metrics`, known by a name that a user's metric may have too.
+
+    Args:
+        model: compiled `keras.Model`.
+
+    Returns:
+        `keras.metrics.Mean`.
+    """
+    return model._loss_tracker
+
+
+# Optimizers.
+
+
+def given_rate(optimizer):
+    """Returns an optimizer's learning rate as it was given: a variable that holds a float, a schedule, or a function.
+
+    The public `learning_rate` is the value at the present step.
+
+    Args:
+        optimizer: `keras.optimizers.Optimizer`.
+
+    Returns:
+        `keras.Variable`, `keras.optimizers.schedules.LearningRateSchedule`, or function without arguments.
+    """
+    return optimizer._learning_rate
+
+
+def give_rate(optimizer, schedule):
+    """Gives an optimizer a schedule, or a function, in place of the learning rate with which it was made.
+
+    Assigning to the public `learning_rate` would drop the variable that held the float from the optimizer's list, where
+    TensorFlow still finds it: then the model cannot be exported.
+
+    Args:
+        optimizer: `keras.optimizers.Optimizer`.
+        schedule: `keras.optimizers.schedules.LearningRateSchedule`, or function without arguments.
+    """
+    optimizer._learning_rate = schedule
+
+
+def variable_index(optimizer, variable):
+    """Returns the place of a variable among those that a built optimizer trains, for an `update_step`.
+
+    Under a strategy `update_step` sees one replica's part of a variable, which Keras alone finds again in its list; its
+    own optimizers ask so.
+
+    Args:
+        optimizer: built `keras.optimizers.Optimizer`.
+        variable: variable that `update_step` received.
+
+    Returns:
+        Int.
+    """
+    return optimizer._get_variable_index(variable)
+
+
+# Files.
+
+
+def in_safe_mode():
+    """Returns the `safe_mode` under which a model is being loaded.
+
+    In public it can be set, by `keras.saving.load_model` and `keras.config.enable_unsafe_deserialization`, not read.
+
+    Returns:
+        Bool, or None where no model is being loaded and nothing was set.
+    """
+    return serialization_lib.in_safe_mode()
+
+
+def places_in_file(model):
+    """Returns where Keras would write the variables of a model in a `.weights.h5` file.
+
+    The places follow from a walk over all attributes of all parts of the model, which Keras does not show.
+
+    Args:
+        model: built `keras.Model`.
+
+    Returns:
+        Dict of places, such as `layers/conv2d_3`, to dicts of keys to variables, in the order of the file; and a dict
+        of places to the names of what stands there, None where it has none.
+    """
+    record = _Record()
+    saving_lib._save_state(model, record, None, "", set())
+    return record.variables, record.names
+
+
+class _Record(saving_lib.H5IOStore):
+    """A store that keeps the variables instead of writing their values."""
+
+    def __init__(self):
+        self.variables, self.names = {}, {}
+
+    def __bool__(self):
+        return True
+
+    def make(self, path, metadata=None):
+        self.names[path] = metadata and metadata["name"]
+        return self.variables.setdefault(path, {})
+
+
+# Training.
+
+
+class Trainer(keras.Model):
+    """A `keras.Model` whose `fit` and `evaluate` are right under two circumstances in which Keras's own are not.
+
+    - Under `MultiWorkerMirroredStrategy` they fail (keras#20585) in two places: building from a batch of another
+      worker's values, and averaging logs that have no axis to average over. Here networks are built before.
+    - Where the length of a dataset is unknown, a last step finds no data. What reads none (counters, teachers, the row
+      counts of metrics, Keras's own too) would move all the same; here all of the step waits for it.
+
+    Both need methods that have private names alone: a custom `train_step` is called too late for either.
+    """
+
+    @property
+    def _multi_worker(self):
+        if keras.backend.backend() != "tensorflow":
+            return False
+        import tensorflow as tf
+
+        return isinstance(self.distribute_strategy, tf.distribute.MultiWorkerMirroredStrategy)
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        if not self._multi_worker:
+            return super()._maybe_symbolic_build(iterator, data_batch)
+        if not all(layer.built for layer in self.layers):
+            raise ValueError(
+                "Expected built networks under MultiWorkerMirroredStrategy; received some that are not. "
+                "Call `model.build(input_shape)` inside the strategy's scope."
+            )
+        self.build(None)
+        with self.distribute_strategy.scope():
+            if self.optimizer is not None:
+                self.optimizer.build(self.trainable_variables)
+
+    def _make_function(self, step_function, **kwargs):
+        if keras.backend.backend() != "tensorflow":
+            return super()._make_function(step_function, **kwargs)
+        import tensorflow as tf
+
+        def create(next_creator, **kwargs):
+            with tf.control_dependencies(None):  # XLA cannot create variables that wait
+                return next_creator(**kwargs)
+
+        def one_step(data):
+            found = [part for part in tf.nest.flatten(data, expand_composites=True) if part is not None]
+            with tf.variable_creator_scope(create), tf.control_dependencies(found):
+                logs = step_function(data)
+            return {name: ops.reshape(value, (1,)) for name, value in logs.items()} if self._multi_worker else logs
+
+        return super()._make_function(one_step, **kwargs)
