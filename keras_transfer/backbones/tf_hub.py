@@ -14,7 +14,8 @@ import zipfile
 import keras
 import numpy as np
 import tensorflow as tf
-from keras.src.saving import serialization_lib  # `in_safe_mode` has no public name
+
+from keras_transfer.keras_internals import in_safe_mode, is_replaced, own_parameters
 
 KEPT_BYTES = 4096  # smaller entries of a checkpoint travel with the graph: what is no weight, such as tables, is there
 
@@ -120,9 +121,8 @@ class HubLayer(keras.layers.Layer):
         self.batch_norm, self.token = batch_norm, uuid.uuid4().hex
         self._module, self._packed = _load(self.handle) if packed is None else (_unpack(packed), packed)
         trained = {id(variable) for variable in getattr(self._module, "trainable_variables", ())}
-        for variable in self._module.variables:
-            self._adopt(variable, trainable=id(variable) in trained)
-        for weight in self._trainable_variables:
+        self.adopted = [self._adopt(variable, id(variable) in trained) for variable in self._module.variables]
+        for weight in own_parameters(self):
             weight.trainable = self.trainable and weight.path not in frozen
         if batch_norm == "frozen":
             self.freeze_batch_norm()
@@ -139,7 +139,7 @@ class HubLayer(keras.layers.Layer):
             )
         if weight.value is not variable:
             raise RuntimeError(f"Expected Keras to adopt {variable.name!r}; received a copy.")
-        self._track_variable(weight)
+        return weight
 
     @property
     def trainable(self):
@@ -167,7 +167,7 @@ class HubLayer(keras.layers.Layer):
 
     def call(self, inputs, training=False):
         """Runs the module, in training mode only while its weights train."""
-        if any(weight.value is not weight._value for weight in self.weights):
+        if any(map(is_replaced, self.weights)):
             raise ValueError(
                 f"Expected {self.name!r} to run on its own weights; received others, by `stateless_call`. A SavedModel "
                 "is bound to its variables: this method needs a backbone of Keras layers, as `from_applications` and "
@@ -195,7 +195,7 @@ class HubLayer(keras.layers.Layer):
             "output_key": self.output_key,
             "arguments": self.arguments,
             "batch_norm": self.batch_norm,
-            "frozen": [weight.path for weight in self._trainable_variables if self.trainable and not weight.trainable],
+            "frozen": [weight.path for weight in own_parameters(self) if self.trainable and not weight.trainable],
             "packed": base64.b64encode(self._packed).decode(),
             "token": self.token,
         }
@@ -205,7 +205,7 @@ class HubLayer(keras.layers.Layer):
         """Makes the layer that `get_config` describes; code from a file needs `safe_mode=False`."""
         config = dict(config)
         original = _LAYERS.get(config.pop("token", None))
-        if original is None and serialization_lib.in_safe_mode() is not False:
+        if original is None and in_safe_mode() is not False:
             raise ValueError(
                 f"Expected `safe_mode=False` to load {config.get('name')!r}: the SavedModel inside the file is a "
                 "program. If you trust the file, call `keras.saving.load_model(path, safe_mode=False)`."

@@ -9,7 +9,8 @@ import h5py
 import keras
 import ml_dtypes
 import numpy as np
-from keras.src.saving import saving_lib
+
+from keras_transfer.keras_internals import places_in_file
 
 
 class LoadedWeights(NamedTuple):
@@ -103,34 +104,19 @@ class _Layer(NamedTuple):
     arrays: dict[str, Any]  # variables or HDF5 data sets by key
 
 
-class _Layout(saving_lib.H5IOStore):
-    """Records where Keras would write the variables of a model; Keras has no public way to ask."""
-
-    def __init__(self):
-        self.names, self.arrays = {}, {}
-
-    def __bool__(self):
-        return True
-
-    def make(self, path, metadata=None):
-        self.names[path] = metadata and metadata["name"]
-        return self.arrays.setdefault(path, {})
-
-
 def _layers_of(model):
     if not model.built or not model.weights:
         raise ValueError(f"Expected a model that is built; received {model.name!r}, which has no variables yet.")
     lora = [variable.path for variable in model.variables if variable.name.startswith("lora_")]
     if lora:
         raise ValueError(f"Expected weights to be loaded before LoRA is attached; received a model with {lora[0]}.")
-    layout = _Layout()
-    saving_lib._save_state(model, layout, None, "", set())
+    variables, names = places_in_file(model)
     own = {id(variable) for variable in model.weights}
     layers = []
-    for path, arrays in layout.arrays.items():
+    for path, arrays in variables.items():
         arrays = {key: value for key, value in arrays.items() if id(value) in own}
         if arrays:
-            layers.append(_Layer(path, _name(path, layout.names), arrays))
+            layers.append(_Layer(path, _name(path, names), arrays))
     return layers
 
 

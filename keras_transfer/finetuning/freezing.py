@@ -23,6 +23,8 @@ import re
 
 import keras
 
+from keras_transfer.keras_internals import child_layers, layers_of, own_parameters
+
 
 def train_only(model, patterns):
     """Lets the variables that match a pattern train and freezes everything else.
@@ -74,7 +76,7 @@ def train_norms(model):
     Reference:
         Frankle et al., Training BatchNorm and Only BatchNorm, ICLR 2021, arXiv:2003.00152.
     """
-    norms = {id(v) for layer in model._flatten_layers() if "Norm" in type(layer).__name__ for v in layer.variables}
+    norms = {id(v) for layer in layers_of(model) if "Norm" in type(layer).__name__ for v in layer.variables}
     _train_some(model, lambda v: id(v) in norms or _name(v) in ("gamma", "beta"), "gamma, beta, scale")
 
 
@@ -102,7 +104,7 @@ def freeze(model):
     Args:
         model: `keras.Model` or layer.
     """
-    for layer in model._flatten_layers():
+    for layer in layers_of(model):
         _freeze_layer(layer)
 
 
@@ -115,7 +117,7 @@ def freeze_batch_norm(model):
     Args:
         model: `keras.Model` or layer.
     """
-    for layer in model._flatten_layers():
+    for layer in layers_of(model):
         if isinstance(layer, keras.layers.BatchNormalization):
             _freeze_layer(layer)
         elif hasattr(layer, "freeze_batch_norm"):
@@ -131,13 +133,13 @@ def _train_some(model, choose, names):
 
 def _train(model, chosen):
     chosen = {id(variable) for variable in chosen}
-    layers = model._flatten_layers()
+    layers = layers_of(model)
     for layer in layers:
-        if layer._layers:
+        if child_layers(layer):
             layer.trainable = True  # first, since it reaches down
     for layer in layers:
-        own = layer._trainable_variables
-        if not layer._layers:
+        own = own_parameters(layer)
+        if not child_layers(layer):
             layer.trainable = any(id(variable) in chosen for variable in own)
         for variable in own:
             variable.trainable = id(variable) in chosen
@@ -145,17 +147,17 @@ def _train(model, chosen):
 
 def _freeze_layer(layer):
     layer.trainable = False
-    for variable in layer._trainable_variables:  # Keras skips them where the layer says False already
+    for variable in own_parameters(layer):  # Keras skips them where the layer says False already
         variable.trainable = False
 
 
 def _can_train(model):
     """All variables that could train: no statistics, and nothing under a LoRA adapter, which Keras would thaw."""
     variables = {}
-    for layer in model._flatten_layers():
+    for layer in layers_of(model):
         under = ("_kernel", "_embeddings") if getattr(layer, "lora_enabled", False) else ()
         under = {id(getattr(layer, name, None)) for name in under}
-        variables.update({id(v): v for v in layer._trainable_variables if id(v) not in under})
+        variables.update({id(v): v for v in own_parameters(layer) if id(v) not in under})
     return list(variables.values())
 
 

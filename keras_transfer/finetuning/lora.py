@@ -15,6 +15,8 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
+from keras_transfer.keras_internals import child_layers, layers_of, own_state
+
 META = "keras_transfer.lora.1"  # the entry of an adapter file that says what the others are
 
 
@@ -107,8 +109,8 @@ def attach(model, rank=8, alpha=None, layers=None, also_train=()):
     if not alpha > 0:
         raise ValueError(f"Expected an alpha above 0; received {alpha!r}.")
     trained = _matching(model, also_train, "also_train")
-    chosen = _layers(model) if layers is None else _matching(model, layers, "layers")
-    candidates = [layer for layer in chosen if layer not in trained and not layer._layers]
+    chosen = layers_of(model) if layers is None else _matching(model, layers, "layers")
+    candidates = [layer for layer in chosen if layer not in trained and not child_layers(layer)]
     reasons = {layer: _obstacle(layer, rank) for layer in candidates if layer.weights or hasattr(layer, "enable_lora")}
     adapted = [layer for layer, reason in reasons.items() if reason is None]
     skipped = {_path(layer): reason for layer, reason in reasons.items() if reason is not None}
@@ -119,8 +121,8 @@ def attach(model, rank=8, alpha=None, layers=None, also_train=()):
         )
 
     model.trainable = True  # containers too: a frozen one hides what trains inside
-    for layer in _layers(model):
-        if not layer._layers:
+    for layer in layers_of(model):
+        if not child_layers(layer):
             layer.trainable = False
     for weight in model.weights:
         weight.trainable = False
@@ -182,7 +184,7 @@ def save(model, path, overwrite=False):
     if path.exists() and not overwrite:
         raise FileExistsError(f"Expected a new file; {path} exists. Pass `overwrite=True` to replace it.")
     kept = {id(weight) for weight in model.trainable_weights}
-    kept |= {id(w) for layer in _layers(model) if layer.trainable for w in layer._non_trainable_variables}
+    kept |= {id(w) for layer in layers_of(model) if layer.trainable for w in own_state(layer)}
     weights = [i for i, weight in enumerate(_plain(model)) if id(weight) in kept]
     optimizer = model.optimizer if model.compiled and model.optimizer.built else None
     positions = {layer: position for position, layer in enumerate(_with_weights(model))}
@@ -266,7 +268,7 @@ def merge(model):
     layers = {id(_kernel(layer)): layer for layer in _attached(model)}
     if not layers:
         raise ValueError(f"Expected a model with LoRA; received {model.name!r} without.")
-    quantized = [_path(layer) for layer in _layers(model) if layer.quantization_mode]
+    quantized = [_path(layer) for layer in layers_of(model) if layer.quantization_mode]
     if quantized:
         raise ValueError(f"Expected layers that are not quantised, since merging rounds again; received {quantized}.")
     merged = type(model).from_config(_without_lora(model.get_config()))
@@ -368,23 +370,12 @@ class AdapterBank(keras.Model):
 # Layers and weights. Positions are counted rather than paths compared: names that Keras makes up differ between twins.
 
 
-def _layers(model):
-    """The model and all layers in it, parents first, each once."""
-
-    def walk(layer):
-        yield layer
-        for child in layer._layers:
-            yield from walk(child)
-
-    return list(dict.fromkeys(walk(model)))
-
-
 def _with_weights(model):
-    return [layer for layer in _layers(model) if layer.weights]
+    return [layer for layer in layers_of(model) if layer.weights]
 
 
 def _attached(model):
-    return [layer for layer in _layers(model) if getattr(layer, "lora_enabled", False)]
+    return [layer for layer in layers_of(model) if getattr(layer, "lora_enabled", False)]
 
 
 def _path(layer):
@@ -394,11 +385,11 @@ def _path(layer):
 def _matching(model, patterns, argument):
     found = []
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
-        matches = [layer for layer in _layers(model) if re.fullmatch(pattern, _path(layer))]
+        matches = [layer for layer in layers_of(model) if re.fullmatch(pattern, _path(layer))]
         if not matches:
             known = ", ".join(_path(layer) for layer in _with_weights(model))
             raise ValueError(f"Expected `{argument}` to match layers of {known}; received {pattern!r}.")
-        found += [layer for match in matches for layer in _layers(match)]
+        found += [layer for match in matches for layer in layers_of(match)]
     return list(dict.fromkeys(found))
 
 
@@ -519,7 +510,9 @@ def _arrange(model, meta):
     """Attaches LoRA and freezes as the file says."""
     layers = _with_weights(model)
     flags = zip(layers, meta["layers_train"], strict=True)
-    for layer, train in sorted(flags, key=lambda pair: not pair[0]._layers):  # the setter of a container goes down
+    for layer, train in sorted(
+        flags, key=lambda pair: not child_layers(pair[0])
+    ):  # the setter of a container goes down
         layer.trainable = train
     for position, _, rank, alpha in meta["layers"]:
         if not layers[position].lora_enabled:

@@ -7,6 +7,8 @@ import re
 import keras
 from keras import ops
 
+from keras_transfer.keras_internals import give_rate, given_rate
+
 DIVIDE_BY_THE_RATE = (keras.optimizers.Ftrl, keras.optimizers.ScheduleFreeAdamW)
 
 
@@ -88,11 +90,11 @@ class LayerwiseOptimizer(keras.optimizers.MultiOptimizer):
             if not 0 <= multiplier < math.inf:
                 raise ValueError(f"Expected multipliers of at least 0; received {multiplier} for {pattern!r}.")
         super().__init__(self._optimizer_of, optimizer.loss_scale_factor, name)
-        rate = optimizer._learning_rate
+        rate = given_rate(optimizer)
         if isinstance(rate, keras.Variable):
             self.learning_rate = float(rate.numpy())
         else:
-            self._learning_rate = rate  # the property would drop a variable, and TensorFlow could not export the rest
+            give_rate(self, rate)
         self.rates = dict(rates)
         self.multipliers = {
             pattern: self.add_variable(
@@ -119,7 +121,7 @@ class LayerwiseOptimizer(keras.optimizers.MultiOptimizer):
             return
         if len(self._patterns) != len(variables):
             self._patterns = self._match([variable.path for variable in variables])
-        self._pattern_of = dict(zip(map(self._var_key, variables), self._patterns))
+        self._pattern_of = dict(zip(map(id, variables), self._patterns))
         super().build(variables)
 
     def exclude_from_weight_decay(self, var_list=None, var_names=None):
@@ -134,7 +136,7 @@ class LayerwiseOptimizer(keras.optimizers.MultiOptimizer):
 
     def get_config(self):
         """Returns the constructor's arguments and which variable belongs to which pattern."""
-        rate = self._learning_rate
+        rate = given_rate(self)
         if isinstance(rate, keras.Variable):
             rate = float(rate.numpy())
         config = {**self._base["config"], "learning_rate": keras.saving.serialize_keras_object(rate)}
@@ -158,7 +160,7 @@ class LayerwiseOptimizer(keras.optimizers.MultiOptimizer):
         return ops.multiply(self.learning_rate, self.multipliers[pattern])
 
     def _optimizer_of(self, variable):
-        return self._groups.get(self._pattern_of[self._var_key(variable)], self._rest)
+        return self._groups.get(self._pattern_of[id(variable)], self._rest)
 
     def _match(self, paths):
         found = [[pattern for pattern in self.rates if re.fullmatch(pattern, path)] for path in paths]

@@ -5,6 +5,8 @@ import math
 import keras
 import numpy as np
 
+from keras_transfer.keras_internals import layers_of, own_parameters, own_state
+
 COLUMNS = "{:<44.44} {:<24.24} {:>12} {:>12}  {}"
 
 
@@ -31,8 +33,8 @@ def summary(model, print_fn=print):
     trainable = {id(variable) for variable in model.trainable_weights}
     print_fn(COLUMNS.format("path", "class", "parameters", "trainable", "note").rstrip())
     still = []
-    for layer in _layers(model):
-        own = layer._trainable_variables + layer._non_trainable_variables
+    for layer in layers_of(model):
+        own = own_parameters(layer) + own_state(layer)
         if not own:
             continue
         trains = [variable for variable in own if id(variable) in trainable]
@@ -50,22 +52,12 @@ def summary(model, print_fn=print):
     print_fn(COLUMNS.format("total", "", f"{total:,}", f"{count:,}", share))
 
 
-def _layers(layer, seen=()):
-    """The layer and all inside it, once each, in the order in which they were made."""
-    seen = seen or set()
-    if id(layer) not in seen:
-        seen.add(id(layer))
-        yield layer
-        for inner in layer._layers:
-            yield from _layers(inner, seen)
-
-
 def _note(layer):
     """The note of a layer, and whether it needs a row of its own although nothing of it trains."""
     if isinstance(layer, keras.layers.BatchNormalization):
         return ("statistics move in training", True) if layer.trainable else ("statistics frozen", False)
     if getattr(layer, "lora_enabled", False):
-        factors = [variable for variable in layer._trainable_variables if variable.name.startswith("lora_")]
+        factors = [variable for variable in own_parameters(layer) if variable.name.startswith("lora_")]
         if not any(np.any(factor.numpy()) for factor in factors):
             return "LoRA is dead: both factors are zero after Keras reloaded it; merge and attach again", True
         return f"LoRA rank {layer.lora_rank}", False

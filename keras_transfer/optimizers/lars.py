@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from keras_transfer.keras_internals import variable_index
+
 
 @keras.saving.register_keras_serializable(package="keras_transfer")
 class LARS(keras.optimizers.Optimizer):
@@ -47,7 +49,7 @@ class LARS(keras.optimizers.Optimizer):
 
     def update_step(self, gradient, variable, learning_rate):
         """Moves one variable."""
-        momentum = self.momenta[self._get_variable_index(variable)]
+        momentum = self.momenta[variable_index(self, variable)]
         gradient, rate = ops.cast(gradient, variable.dtype), ops.cast(learning_rate, variable.dtype)
         if len(variable.shape) > 1:
             gradient = gradient + self.decay * variable
