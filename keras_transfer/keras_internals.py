@@ -24,7 +24,7 @@ def child_layers(layer):
     return list(layer._layers)
 
 
-def layers_of(layer):
+def all_layers(layer):
     """Returns a layer and all layers anywhere in it, each once, every one before those inside it.
 
     Keras has this only as a private method, in another order; see `child_layers`.

@@ -41,20 +41,20 @@ def test_child_layers():
     assert keras_internals.child_layers(keras.layers.Dense(3)) == []
 
 
-def test_layers_of():
+def test_all_layers():
     model = network()
-    found = keras_internals.layers_of(model)
+    found = keras_internals.all_layers(model)
     names = [layer.name for layer in found if not isinstance(layer, keras.layers.InputLayer)]
     assert found[0] is model and len(found) == len(set(map(id, found)))
     named = [name for name in names if not name.startswith("functional")]
     assert named == ["outer", "first", "norm", "inner", "inside"]
 
 
-def test_layers_of_takes_a_shared_layer_once():
+def test_all_layers_takes_a_shared_layer_once():
     shared = keras.layers.Dense(3)
     x = keras.Input((3,))
     model = keras.Model(x, keras.Sequential([shared])(shared(x)))
-    assert keras_internals.layers_of(model).count(shared) == 1
+    assert keras_internals.all_layers(model).count(shared) == 1
 
 
 def test_own_variables():

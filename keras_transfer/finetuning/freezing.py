@@ -23,7 +23,7 @@ import re
 
 import keras
 
-from keras_transfer.keras_internals import child_layers, layers_of, own_parameters
+from keras_transfer.keras_internals import all_layers, child_layers, own_parameters
 
 
 def train_only(model, patterns):
@@ -76,7 +76,7 @@ def train_norms(model):
     Reference:
         Frankle et al., Training BatchNorm and Only BatchNorm, ICLR 2021, arXiv:2003.00152.
     """
-    norms = {id(v) for layer in layers_of(model) if "Norm" in type(layer).__name__ for v in layer.variables}
+    norms = {id(v) for layer in all_layers(model) if "Norm" in type(layer).__name__ for v in layer.variables}
     _train_some(model, lambda v: id(v) in norms or _name(v) in ("gamma", "beta"), "gamma, beta, scale")
 
 
@@ -104,7 +104,7 @@ def freeze(model):
     Args:
         model: `keras.Model` or layer.
     """
-    for layer in layers_of(model):
+    for layer in all_layers(model):
         _freeze_layer(layer)
 
 
@@ -117,7 +117,7 @@ def freeze_batch_norm(model):
     Args:
         model: `keras.Model` or layer.
     """
-    for layer in layers_of(model):
+    for layer in all_layers(model):
         if isinstance(layer, keras.layers.BatchNormalization):
             _freeze_layer(layer)
         elif hasattr(layer, "freeze_batch_norm"):
@@ -133,7 +133,7 @@ def _train_some(model, choose, names):
 
 def _train(model, chosen):
     chosen = {id(variable) for variable in chosen}
-    layers = layers_of(model)
+    layers = all_layers(model)
     for layer in layers:
         if child_layers(layer):
             layer.trainable = True  # first, since it reaches down
@@ -154,7 +154,7 @@ def _freeze_layer(layer):
 def _can_train(model):
     """All variables that could train: no statistics, and nothing under a LoRA adapter, which Keras would thaw."""
     variables = {}
-    for layer in layers_of(model):
+    for layer in all_layers(model):
         under = ("_kernel", "_embeddings") if getattr(layer, "lora_enabled", False) else ()
         under = {id(getattr(layer, name, None)) for name in under}
         variables.update({id(v): v for v in own_parameters(layer) if id(v) not in under})

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
-from keras_transfer.keras_internals import child_layers, layers_of, own_state
+from keras_transfer.keras_internals import all_layers, child_layers, own_state
 
 META = "keras_transfer.lora.1"  # the entry of an adapter file that says what the others are
 
@@ -109,7 +109,7 @@ def attach(model, rank=8, alpha=None, layers=None, also_train=()):
     if not alpha > 0:
         raise ValueError(f"Expected an alpha above 0; received {alpha!r}.")
     trained = _matching(model, also_train, "also_train")
-    chosen = layers_of(model) if layers is None else _matching(model, layers, "layers")
+    chosen = all_layers(model) if layers is None else _matching(model, layers, "layers")
     candidates = [layer for layer in chosen if layer not in trained and not child_layers(layer)]
     reasons = {layer: _obstacle(layer, rank) for layer in candidates if layer.weights or hasattr(layer, "enable_lora")}
     adapted = [layer for layer, reason in reasons.items() if reason is None]
@@ -121,7 +121,7 @@ def attach(model, rank=8, alpha=None, layers=None, also_train=()):
         )
 
     model.trainable = True  # containers too: a frozen one hides what trains inside
-    for layer in layers_of(model):
+    for layer in all_layers(model):
         if not child_layers(layer):
             layer.trainable = False
     for weight in model.weights:
@@ -184,7 +184,7 @@ def save(model, path, overwrite=False):
     if path.exists() and not overwrite:
         raise FileExistsError(f"Expected a new file; {path} exists. Pass `overwrite=True` to replace it.")
     kept = {id(weight) for weight in model.trainable_weights}
-    kept |= {id(w) for layer in layers_of(model) if layer.trainable for w in own_state(layer)}
+    kept |= {id(w) for layer in all_layers(model) if layer.trainable for w in own_state(layer)}
     weights = [i for i, weight in enumerate(_plain(model)) if id(weight) in kept]
     optimizer = model.optimizer if model.compiled and model.optimizer.built else None
     positions = {layer: position for position, layer in enumerate(_with_weights(model))}
@@ -268,7 +268,7 @@ def merge(model):
     layers = {id(_kernel(layer)): layer for layer in _attached(model)}
     if not layers:
         raise ValueError(f"Expected a model with LoRA; received {model.name!r} without.")
-    quantized = [_path(layer) for layer in layers_of(model) if layer.quantization_mode]
+    quantized = [_path(layer) for layer in all_layers(model) if layer.quantization_mode]
     if quantized:
         raise ValueError(f"Expected layers that are not quantised, since merging rounds again; received {quantized}.")
     merged = type(model).from_config(_without_lora(model.get_config()))
@@ -371,11 +371,11 @@ class AdapterBank(keras.Model):
 
 
 def _with_weights(model):
-    return [layer for layer in layers_of(model) if layer.weights]
+    return [layer for layer in all_layers(model) if layer.weights]
 
 
 def _attached(model):
-    return [layer for layer in layers_of(model) if getattr(layer, "lora_enabled", False)]
+    return [layer for layer in all_layers(model) if getattr(layer, "lora_enabled", False)]
 
 
 def _path(layer):
@@ -385,11 +385,11 @@ def _path(layer):
 def _matching(model, patterns, argument):
     found = []
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
-        matches = [layer for layer in layers_of(model) if re.fullmatch(pattern, _path(layer))]
+        matches = [layer for layer in all_layers(model) if re.fullmatch(pattern, _path(layer))]
         if not matches:
             known = ", ".join(_path(layer) for layer in _with_weights(model))
             raise ValueError(f"Expected `{argument}` to match layers of {known}; received {pattern!r}.")
-        found += [layer for match in matches for layer in layers_of(match)]
+        found += [layer for match in matches for layer in all_layers(match)]
     return list(dict.fromkeys(found))
 
 

@@ -5,7 +5,7 @@ import math
 import keras
 import numpy as np
 
-from keras_transfer.keras_internals import layers_of, own_parameters, own_state
+from keras_transfer.keras_internals import all_layers, own_parameters, own_state
 
 COLUMNS = "{:<44.44} {:<24.24} {:>12} {:>12}  {}"
 
@@ -33,7 +33,7 @@ def summary(model, print_fn=print):
     trainable = {id(variable) for variable in model.trainable_weights}
     print_fn(COLUMNS.format("path", "class", "parameters", "trainable", "note").rstrip())
     still = []
-    for layer in layers_of(model):
+    for layer in all_layers(model):
         own = own_parameters(layer) + own_state(layer)
         if not own:
             continue

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_transfer.keras_internals import layers_of
+from keras_transfer.keras_internals import all_layers
 from keras_transfer.streams.passes import numbered_passes
 from keras_transfer.streams.prefetched import prefetched
 
@@ -83,7 +83,7 @@ def _from_dataset(images, pair, batch_size, seed, shuffle_buffer):
 
 
 def _check_augmentation(augment):
-    parts = layers_of(augment) if isinstance(augment, keras.Layer) else ()
+    parts = all_layers(augment) if isinstance(augment, keras.Layer) else ()
     for layer in parts:
         if isinstance(layer, keras.layers.RandomCrop):
             raise ValueError(
