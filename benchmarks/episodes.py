@@ -3,20 +3,19 @@
 5-way 1-shot with 15 queries, 28 x 28, from as many classes as Omniglot's test has (423 characters in 4 turns, 20 images
 of each; random pixels, which cost the same). The Python sampler does what such samplers do: `random.sample` of classes
 and of rows, and one array of their images; `from_generator` hands them to `fit` as tensors, as the stream does, and
-beside it stands the sampler alone. All take turns in one process. Prints, and writes results/episodes.json.
+beside it stands the sampler alone. Prints, and writes results/episodes.json.
 """
 
 import argparse
-import json
-import os
+import itertools
 import pathlib
 import random
-import time
 
 import numpy as np
 import tensorflow as tf
 
 import keras_transfer as kt
+from benchmarks import timing
 
 CLASSES, ROWS, WAYS, SHOTS, QUERIES = 4 * 423, 20, 5, 1, 15
 
@@ -36,14 +35,6 @@ def python_sampler(images, labels):
         yield {"support": (x[0], numbers[0][None]), "query": x[1]}, numbers[1][None]
 
 
-def rate(batches, count, episodes_per_batch):
-    """Episodes per second over `count` batches."""
-    start = time.perf_counter()
-    for _, _ in zip(range(count), batches):
-        pass
-    return count * episodes_per_batch / (time.perf_counter() - start)
-
-
 def main(rounds, output):
     """Measures, prints, writes."""
     images = np.random.default_rng(0).integers(0, 256, (CLASSES * ROWS, 28, 28, 1)).astype("uint8")
@@ -52,32 +43,30 @@ def main(rounds, output):
     streams = {
         size: kt.streams.episodes(images, labels, WAYS, SHOTS, QUERIES, size, batches=10**9, seed=0) for size in (1, 32)
     }
-    arms = {f"stream, {size} in a batch": (iter(stream), 2000 // size, size) for size, stream in streams.items()}
+    sources = {f"stream, {size} in a batch": (iter(stream), 2000 // size, size) for size, stream in streams.items()}
     signature = tf.nest.map_structure(tf.TensorSpec.from_tensor, tf.nest.map_structure(tf.constant, next(sampler)))
     generated = tf.data.Dataset.from_generator(lambda: sampler, output_signature=signature).prefetch(2)
-    arms |= {
+    sources |= {
         "python, from_generator": (iter(generated), 300, 1),
         "python alone": (python_sampler(images, labels), 900, 1),
     }
-    rates = {name: [] for name in arms}
-    for number in range(-1, rounds):  # the first round warms up
-        for name in list(arms)[:: 1 if number % 2 else -1]:
-            found = rate(*arms[name])
-            if number >= 0:
-                rates[name].append(found)
-    ratios = {
-        f"{stream} / {python}": np.divide(rates[stream], rates[python]).tolist()
-        for stream in list(arms)[:2]
-        for python in list(arms)[2:]
-    }
+
+    def take(batches, count):
+        for _ in itertools.islice(batches, count):
+            pass
+
+    arms = {name: lambda source=source: take(*source[:2]) for name, source in sources.items()}
+    found = timing.turns(arms, rounds)
+    rates = {name: np.divide(count * size, found.seconds[name]) for name, (_, count, size) in sources.items()}
+    pairs = {f"{stream} / {python}": (stream, python) for stream in list(sources)[:2] for python in list(sources)[2:]}
+    compared = {name: timing.compared(rates, *pair) for name, pair in pairs.items()}
     result = {
-        "episodes_per_second": {name: float(np.median(values)) for name, values in rates.items()},
-        "median_ratio": {name: float(np.median(values)) for name, values in ratios.items()},
-        "ratios": ratios,
-        "load_average": os.getloadavg()[0],
+        "episodes_per_second": timing.medians(rates),
+        "median_ratio": {name: found["ratio"] for name, found in compared.items()},
+        "ratios": {name: found["ratios"] for name, found in compared.items()},
+        "load_average": found.load_average,
     }
-    print(json.dumps(result, indent=2))
-    kt.report.write_whole(output, (json.dumps(result, indent=2) + "\n").encode())
+    timing.write(result, output)
 
 
 if __name__ == "__main__":

@@ -6,11 +6,10 @@ MobileNet up to its twelfth block at 128 x 128 on PACS art_painting, from KERAS_
 - LoRA: the loss after 2 epochs against 1 epoch, saved, loaded into a new model, and 1 more; the export of the merged
   model against the model with the adapter, and its time for 32 images against that of the plain model's export.
 - mixed precision: a training step of all weights under each dtype policy.
-Arms take turns in one process; ratios are medians of paired rounds. Prints, and writes results/finetuning.json.
+Prints, and writes results/finetuning.json.
 """
 
 import argparse
-import json
 import os
 import pathlib
 import tempfile
@@ -22,6 +21,7 @@ import tensorflow as tf
 from keras import layers
 
 import keras_transfer as kt
+from benchmarks import timing
 
 WEIGHTS = "weights/mobilenet_v1_1.0_to_conv_pw_12.weights.h5"
 
@@ -41,23 +41,11 @@ def compile_model(model, optimizer="adam"):
     model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True))
 
 
-def turns(arms, rounds):
-    """Times functions in turns (ABBA) after one untimed call of each; returns seconds `{arm: [rounds]}`."""
-    seconds = {name: [] for name in arms}
-    for number in range(-1, rounds):
-        for name in list(arms)[:: 1 if number % 2 else -1]:
-            start = time.perf_counter()
-            arms[name]()
-            if number >= 0:
-                seconds[name].append(time.perf_counter() - start)
-    return seconds
-
-
-def compared(seconds, arm, floor):
-    """Medians of two arms and of their paired ratios `arm / floor`."""
-    ratios = np.divide(seconds[arm], seconds[floor])
-    medians = {f"{name}_seconds": float(np.median(values)) for name, values in seconds.items()}
-    return {"ratio": float(np.median(ratios)), "ratios": ratios.tolist(), **medians}
+def compared(arms, rounds, arm, floor):
+    """Times two arms and compares them; returns the paired ratios and the medians in seconds."""
+    seconds = timing.turns(arms, rounds).seconds
+    medians = {f"{name}_seconds": value for name, value in timing.medians(seconds).items()}
+    return {**timing.compared(seconds, arm, floor), **medians}
 
 
 def cached_features(images, labels, rounds):
@@ -76,7 +64,7 @@ def cached_features(images, labels, rounds):
         "through_the_backbone": lambda: model.fit(images, labels, batch_size=32, verbose=0),
         "cached": lambda: head.fit(features, labels, batch_size=32, verbose=0),
     }
-    result = compared(turns(arms, rounds), "through_the_backbone", "cached")
+    result = compared(arms, rounds, "through_the_backbone", "cached")
     return {**result, "extraction_seconds": extraction, "images": len(images)}
 
 
@@ -121,7 +109,7 @@ def lora(images, labels, rounds):
             "adapter_parameters": attached.parameters.adapter,
             "adapter_share": attached.parameters.share,
             "adapter_file_megabytes": os.path.getsize(adapter) / 1e6,
-            "latency": compared(turns(arms, rounds), "merged", "plain"),
+            "latency": compared(arms, rounds, "merged", "plain"),
         }
 
 
@@ -133,9 +121,15 @@ def mixed_precision(images, labels, rounds):
         model = classifier()
         arms[policy] = lambda model=model: model.train_on_batch(images[:32], labels[:32])
     keras.config.set_dtype_policy("float32")
-    seconds = turns(arms, rounds)
-    pairs = {policy: {name: seconds[name] for name in (policy, "float32")} for policy in list(arms)[1:]}
-    return {policy: compared(pair, policy, "float32") for policy, pair in pairs.items()}
+    seconds = timing.turns(arms, rounds).seconds
+    medians = timing.medians(seconds)
+    return {
+        policy: {
+            **timing.compared(seconds, policy, "float32"),
+            **{f"{name}_seconds": medians[name] for name in (policy, "float32")},
+        }
+        for policy in list(arms)[1:]
+    }
 
 
 def main(rounds, output):
@@ -148,8 +142,7 @@ def main(rounds, output):
         "mixed_precision": mixed_precision(images, labels, max(3, rounds // 4)),
     }
     load.append(os.getloadavg()[0])
-    print(json.dumps(result, indent=2))
-    kt.report.write_whole(output, (json.dumps({**result, "load_average": load}, indent=2) + "\n").encode())
+    timing.write({**result, "load_average": load}, output)
 
 
 if __name__ == "__main__":

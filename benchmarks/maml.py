@@ -3,12 +3,10 @@
 5-way 1-shot, 28 x 28, 16 tasks of 1 inner step, Adam; the field's network of 4 x 64 filters, pooled with 15 queries, or
 of stride 2 with 5 queries. By hand, for these very networks: tasks side by side in the graph, `tf.map_fn` over tasks,
 and all tasks in one batched matrix product of unfolded images (pooled only). The queries are normalised by their own
-statistics, as the steps by hand do. All take turns in one process. Prints, and writes results/maml.json.
+statistics, as the steps by hand do. Prints, and writes results/maml.json.
 """
 
 import argparse
-import json
-import time
 
 import keras
 import numpy as np
@@ -16,6 +14,7 @@ import tensorflow as tf
 from keras import layers
 
 import keras_transfer as kt
+from benchmarks import timing
 
 WAYS, TASKS, FILTERS, RATE = 5, 16, 64, 0.4
 
@@ -106,13 +105,6 @@ def batch(queries):
     return tf.nest.map_structure(tf.constant, ({"support": (support, labels), "query": query}, answers))
 
 
-def seconds(step, x, y):
-    """Of one step."""
-    start = time.perf_counter()
-    step(x, y).numpy()
-    return time.perf_counter() - start
-
-
 def measure(pooled, first_order, rounds):
     """Tasks per second of every arm, and the ratio to the best by hand, round by round."""
     x, y = batch(15 if pooled else 5)
@@ -120,22 +112,14 @@ def measure(pooled, first_order, rounds):
     model.compile(keras.optimizers.Adam(1e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     ours = tf.function(lambda x, y: model.train_step((x, y))["loss"])
     ways = ("unrolled", "map_fn", "unfolded") if pooled else ("unrolled", "map_fn")
-    arms = {"MAML": ours} | {way: by_hand(network(pooled), way, first_order) for way in ways}
-    rates = {name: [] for name in arms}
-    for number in range(-1, rounds):  # the first round traces
-        for name in list(arms)[:: 1 if number % 2 else -1]:
-            took = seconds(arms[name], x, y)
-            if number >= 0:
-                rates[name].append(TASKS / took)
-    medians = {name: float(np.median(rate)) for name, rate in rates.items()}
+    steps = {"MAML": ours} | {way: by_hand(network(pooled), way, first_order) for way in ways}
+    arms = {name: lambda step=step: step(x, y).numpy() for name, step in steps.items()}
+    found = timing.turns(arms, rounds)
+    rates = timing.per_second(found.seconds, TASKS)
+    medians = timing.medians(rates)
     best = max(ways, key=medians.get)
-    ratios = np.divide(rates["MAML"], rates[best])
-    return {
-        "tasks_per_second": medians,
-        "best_by_hand": best,
-        "ratio": float(np.median(ratios)),
-        "ratios": list(ratios),
-    }
+    result = {"tasks_per_second": medians, "best_by_hand": best, **timing.compared(rates, "MAML", best)}
+    return {**result, "load_average": found.load_average}
 
 
 def main(rounds, output):
@@ -145,9 +129,8 @@ def main(rounds, output):
         for first_order in (False, True):
             name = f"{'pooled' if pooled else 'strided'}, {'first' if first_order else 'second'} order"
             results[name] = measure(pooled, first_order, rounds)
-            rates = ", ".join(f"{arm} {rate:.1f}" for arm, rate in results[name]["tasks_per_second"].items())
-            print(f"{name}: {rates} tasks/s; {results[name]['ratio']:.2f} x the best by hand", flush=True)
-    kt.report.write_whole(output, (json.dumps(results, indent=1) + "\n").encode())
+            print(f"{name}: {results[name]['ratio']:.2f} times the best by hand", flush=True)
+    timing.write(results, output)
 
 
 if __name__ == "__main__":

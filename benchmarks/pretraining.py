@@ -3,8 +3,7 @@
 28 x 28 images; a network of four convolutions of stride 2 and a projector of two layers; random crops, mirroring and
 tones, drawn for each image; AdamW; batches of 256. About 10 minutes on two cores that are idle otherwise.
 - step: `kt.models.SimCLR.fit` on `kt.streams.views`, against a Python loop over a tf.data pipeline that calls one
-  `tf.function`: the same layers and augmentation, NT-Xent in TensorFlow, gradient tape, AdamW and a Keras mean. They
-  take turns (ABBA); ratios of neighbouring epochs.
+  `tf.function`: the same layers and augmentation, NT-Xent in TensorFlow, gradient tape, AdamW and a Keras mean.
 - views: pairs of views per second from `kt.streams.views` alone, and from the pipeline by hand.
 - chunks: batches of 4,096 in chunks of 256, and whole, against batches of 256; each in a fresh process, in turns: the
   peak of its memory and the time for an image.
@@ -20,7 +19,6 @@ import pathlib
 import resource
 import subprocess
 import sys
-import time
 
 import keras
 import numpy as np
@@ -28,6 +26,7 @@ import tensorflow as tf
 from keras import layers
 
 import keras_transfer as kt
+from benchmarks import timing
 
 ROWS, LARGE, TEMPERATURE = 256, 4096, 0.2
 GRADIENTS = "gradients"
@@ -95,51 +94,38 @@ def hand_arm(images):
     return epoch
 
 
-def seconds(function):
-    """Of one call."""
-    start = time.perf_counter()
-    function()
-    return time.perf_counter() - start
-
-
 def measure_step(images, rounds):
     """Milliseconds of a step, through `fit` and by hand."""
     arms = {"fit": fit_arm, "hand": hand_arm}
     for name, arm in arms.items():
         keras.utils.set_random_seed(0)
         arms[name] = arm(images)
-    losses = {name: arm() for name, arm in arms.items()}  # traces
-    np.testing.assert_allclose(losses["fit"], losses["hand"], rtol=0.05, err_msg="the arms do not do the same work")
-    found, steps = {"fit": [], "hand": []}, len(images) // ROWS
-    for number in range(rounds):
-        for name in list(arms)[:: (-1) ** number]:
-            found[name].append(seconds(arms[name]) / steps * 1e3)
-    return found
+    found = timing.turns(arms, rounds)
+    np.testing.assert_allclose(found.first["fit"], found.first["hand"], rtol=0.05, err_msg="not the same work")
+    compared = timing.compared(found.seconds, "fit", "hand")
+    return {**compared, "milliseconds": timing.milliseconds(found.seconds, len(images) // ROWS)}
 
 
 def measure_views(images, rounds):
     """Images per second of which two views are made."""
     streams = {"kt.streams.views": kt.streams.views(images, augmentation(), ROWS, seed=0), "hand": pipeline(images)}
-    found, number = {name: [] for name in streams}, len(images) // ROWS * ROWS
-    for turn in range(-1, rounds):  # the first warms up
-        for name, stream in streams.items():
-            rate = number / seconds(lambda stream=stream: [None for _ in stream])
-            if turn >= 0:
-                found[name].append(rate)
-    return found
+
+    def pass_over(stream):
+        for _ in stream:
+            pass
+
+    arms = {name: lambda stream=stream: pass_over(stream) for name, stream in streams.items()}
+    rates = timing.per_second(timing.turns(arms, rounds).seconds, len(images) // ROWS * ROWS)
+    return {"images_per_second": timing.medians(rates)}
 
 
 def measure_size(name, images):
     """Peak memory in MiB and milliseconds for an image, of this process."""
-
-    def peak():
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
     rows, chunk_size = SIZES[name]
-    arm = fit_arm(images, chunk_size, rows)
-    times = [seconds(arm) for _ in range(4)][1:]  # the first traces
-    number = len(images) // rows * rows
-    return {"peak": peak(), "milliseconds_per_image": float(np.median(times)) / number * 1e3}
+    seconds = timing.turns({name: fit_arm(images, chunk_size, rows)}, 3).seconds
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    times = timing.medians(timing.milliseconds(seconds, len(images) // rows * rows))
+    return {"peak": peak, "milliseconds_per_image": times[name]}
 
 
 def gradient(make, batch, strategy):
@@ -200,21 +186,18 @@ def main(rounds, processes, part, output):
     for _ in range(processes):  # first, since a new process's peak begins at the size of this one
         for name, runs in sizes.items():
             runs.append(in_fresh_process(name))
-    step, rates = measure_step(images, rounds), measure_views(images, rounds)
     medians = {
         name: {what: float(np.median([run[what] for run in runs])) for what in runs[0]} for name, runs in sizes.items()
     }
     ratios = {name: {what: values[what] / medians["256"][what] for what in values} for name, values in medians.items()}
-    low, middle, high = np.quantile(np.divide(step["fit"], step["hand"]), [0.25, 0.5, 0.75])
     result = {
-        "step": {"ratio": middle, "quartiles": [low, high], "milliseconds": step},
-        "views": {"images_per_second": {name: float(np.median(found)) for name, found in rates.items()}},
+        "step": measure_step(images, rounds),
+        "views": measure_views(images, rounds),
         "chunks": {"median": medians, "ratio_to_256": ratios, "runs": sizes},
         "gradients": in_fresh_process(GRADIENTS),
-        "load_average": load,
+        "load_average": [load, os.getloadavg()[0]],
     }
-    print(json.dumps(result, indent=2))
-    kt.report.write_whole(output, (json.dumps(result, indent=2) + "\n").encode())
+    timing.write(result, output)
 
 
 if __name__ == "__main__":

@@ -5,15 +5,11 @@ same batches of 128 + 128 random 28x28 images, from a `kt.streams.domains` pipel
 - fit: `kt.models.DANN.fit(verbose=0)`, which logs loss, both terms and accuracy, and calls its History.
 - hand: a Python loop over the pipeline that calls one `tf.function`: joint pass through the encoder, TensorFlow's own
   losses, gradient tape, Adam, a Keras mean for each term and accuracy; read and reset every epoch.
-A round is one epoch, its iterators and logs included. Each arm's first is not timed: it traces, and its logs, checked
-to be equal, show that the arms do the same work. Then they take turns (ABBA). Prints the median of the paired ratios
-beside the load average and writes results/step_time.json.
+A round is one epoch, its iterators and logs included; the logs of the round that is not timed, checked to be equal,
+show that the arms do the same work. Prints, and writes results/step_time.json.
 """
 
 import argparse
-import json
-import os
-import time
 from pathlib import Path
 
 import keras
@@ -22,6 +18,7 @@ import tensorflow as tf
 from keras import layers
 
 import keras_transfer as kt
+from benchmarks import timing
 
 ROWS, REVERSAL = 128, 0.1
 
@@ -82,26 +79,15 @@ def main(rounds, steps, output):
     """Measures, prints, writes."""
     rng = np.random.default_rng(0)
     images, labels = rng.random((2, ROWS * steps, 28, 28, 1), "float32"), rng.integers(0, 10, ROWS * steps)
-    arms, load, milliseconds = {"fit": fit_arm, "hand": hand_arm}, [], {"fit": [], "hand": []}
+    arms = {"fit": fit_arm, "hand": hand_arm}
     for name, arm in arms.items():
         keras.utils.set_random_seed(0)
         arms[name] = arm(kt.streams.domains((images[0], labels), images[1], batch_size=ROWS, seed=0))
-    np.testing.assert_allclose(arms["fit"](), arms["hand"](), rtol=1e-2, err_msg="the arms do not do the same work")
-    load.append(os.getloadavg()[0])
-    for number in range(rounds):
-        for name in list(arms)[:: (-1) ** number]:
-            start = time.perf_counter()
-            arms[name]()
-            milliseconds[name].append((time.perf_counter() - start) / steps * 1e3)
-    load.append(os.getloadavg()[0])
-    ratios = np.divide(milliseconds["fit"], milliseconds["hand"])
-    low, ratio, high = np.quantile(ratios, [0.25, 0.5, 0.75])
-    for name, values in milliseconds.items():
-        print(f"{name:<5} {np.median(values):7.2f} ms per step, median of {rounds} rounds of {steps} steps")
-    print(f"ratio {ratio:7.3f}, median of the paired ratios (quartiles {low:.3f} to {high:.3f})")
-    print(f"load average {load[0]:.2f} before, {load[1]:.2f} after")
-    result = {"ratio": ratio, "ratios": ratios.tolist(), "milliseconds": milliseconds, "load_average": load}
-    kt.report.write_whole(output, (json.dumps({**result, "steps": steps}, indent=2) + "\n").encode())
+    found = timing.turns(arms, rounds)
+    np.testing.assert_allclose(found.first["fit"], found.first["hand"], rtol=1e-2, err_msg="not the same work")
+    result = timing.compared(found.seconds, "fit", "hand")
+    result |= {"milliseconds": timing.milliseconds(found.seconds, steps), "load_average": found.load_average}
+    timing.write({**result, "steps": steps}, output)
 
 
 if __name__ == "__main__":

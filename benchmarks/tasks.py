@@ -2,15 +2,12 @@
 
 36 x 36 images, batches of 256, Adam. The encoder has three 3 x 3 convolutions of 16, 32 and 64 with pooling, dropout
 and a Dense of 128; with `--batch-norm` a BatchNormalization behind each convolution. Every weighting trains through
-`fit` in turn, in one process, forwards and backwards; ratios to no weighting, of neighbouring epochs.
+`fit` in turn, an epoch each; ratios to no weighting.
 Prints, and writes results/tasks.json. About 2 minutes on two cores that are idle otherwise.
 """
 
 import argparse
-import json
-import os
 import pathlib
-import time
 
 import keras
 import numpy as np
@@ -18,6 +15,7 @@ import tensorflow as tf
 from keras import layers
 
 import keras_transfer as kt
+from benchmarks import timing
 
 ROWS, STEPS = 256, 30
 WEIGHTINGS = {
@@ -55,23 +53,17 @@ def main(rounds, batch_norm, output):
     labels = {task: rng.integers(0, 10, len(images)).astype("int32") for task in ("left", "right")}
     stream = kt.streams.prefetched(tf.data.Dataset.from_tensor_slices((images, labels)).batch(ROWS))
     models = {name: build(make(), labels, batch_norm) for name, make in WEIGHTINGS.items()}
-    found, load = {name: [] for name in models}, os.getloadavg()[0]
-    for turn in range(rounds + 1):  # the first traces
-        for name in list(models)[:: (-1) ** turn]:
-            start = time.perf_counter()
-            models[name].fit(stream, shuffle=False, verbose=0)
-            if turn:
-                found[name].append((time.perf_counter() - start) / STEPS * 1e3)
-    ratios = {name: np.quantile(np.divide(times, found["equal"]), [0.25, 0.5, 0.75]) for name, times in found.items()}
+    arms = {name: lambda model=model: model.fit(stream, shuffle=False, verbose=0) for name, model in models.items()}
+    found = timing.turns(arms, rounds)
+    ratios = {name: timing.compared(found.seconds, name, "equal") for name in models}
     result = {
         "network": {"batch_norm": batch_norm, "parameters": models["equal"].count_params()},
-        "ratio": {name: values[1] for name, values in ratios.items()},
-        "quartiles": {name: [values[0], values[2]] for name, values in ratios.items()},
-        "milliseconds": found,
-        "load_average": load,
+        "ratio": {name: compared["ratio"] for name, compared in ratios.items()},
+        "quartiles": {name: compared["quartiles"] for name, compared in ratios.items()},
+        "milliseconds": timing.milliseconds(found.seconds, STEPS),
+        "load_average": found.load_average,
     }
-    print(json.dumps(result, indent=2))
-    kt.report.write_whole(output, (json.dumps(result, indent=2) + "\n").encode())
+    timing.write(result, output)
 
 
 if __name__ == "__main__":
