@@ -1,4 +1,7 @@
-"""One row for each public method: how to make it small, and what it trains on."""
+"""One row for each public method: how to make it small, and what it trains on.
+
+`METHODS` has dense networks, which NumPy can follow. `ON_IMAGES` has convolutions, BatchNormalization and Dropout.
+"""
 
 from typing import Any, NamedTuple
 
@@ -8,6 +11,7 @@ import numpy as np
 import keras_transfer as kt
 
 FEATURES, DIM, CLASSES = 8, 16, 3
+IMAGE = (4, 4, 2)
 
 
 class Row(NamedTuple):
@@ -16,11 +20,13 @@ class Row(NamedTuple):
     plain: tuple  # (x, y) of plain data
     draws: bool = False  # random numbers in the step, by which replicas differ from one
     attends: bool = False  # attention, which JAX has not in float16 on CPUs
+    still: tuple = ()  # ends of the paths of variables that have no gradient
 
 
-def network(inputs, outputs, activation=None):
+def network(inputs, outputs, activation=None, use_bias=True):
     """A small regularised network: regularisers have to count once in every method."""
-    layer = keras.layers.Dense(outputs, activation=activation, kernel_regularizer=keras.regularizers.L2(0.01))
+    decay = keras.regularizers.L2(0.01)
+    layer = keras.layers.Dense(outputs, activation=activation, use_bias=use_bias, kernel_regularizer=decay)
     return keras.Sequential([keras.Input((inputs,)), layer])
 
 
@@ -42,40 +48,40 @@ def compiled(model, optimizer=None):
     return model
 
 
-def domains(rows=16, target_rows=24, seed=0):
+def domains(rows=16, target_rows=24, seed=0, shape=(FEATURES,)):
     """Batches of two domains of different size."""
     rng = np.random.default_rng(seed)
-    source = rng.normal(size=(rows, FEATURES)).astype("float32")
-    target = rng.normal(1.0, 2.0, size=(target_rows, FEATURES)).astype("float32")
-    labels = (np.abs(source[:, 0]) * 1.5).astype("int32").clip(0, CLASSES - 1)
+    source = rng.normal(size=(rows, *shape)).astype("float32")
+    target = rng.normal(1.0, 2.0, size=(target_rows, *shape)).astype("float32")
+    labels = (np.abs(source.reshape(rows, -1)[:, 0]) * 1.5).astype("int32").clip(0, CLASSES - 1)
     return ({"source": source, "target": target}, labels), (source, labels)
 
 
-def labelled(seed=0):
+def labelled(seed=0, shape=(FEATURES,)):
     """A plain batch, which trains and evaluates."""
-    plain = domains(seed=seed)[1]
+    plain = domains(seed=seed, shape=shape)[1]
     return plain, plain
 
 
-def episode_batch(seed=0, shots=2, queries=3, episodes=4):
+def episode_batch(seed=0, shots=2, queries=3, episodes=4, shape=(FEATURES,)):
     """Episodes of `CLASSES` classes, the labels in any order."""
     rng = np.random.default_rng(seed)
-    centres = rng.normal(size=(episodes, CLASSES, FEATURES))
+    centres = rng.normal(size=(episodes, CLASSES, *shape))
 
     def draw(size):
         labels = np.stack([rng.permutation(np.repeat(np.arange(CLASSES), size)) for _ in range(episodes)])
-        x = np.take_along_axis(centres, labels[..., None], 1) + rng.normal(size=(*labels.shape, FEATURES))
+        x = centres[np.arange(episodes)[:, None], labels] + rng.normal(size=(*labels.shape, *shape))
         return x.astype("float32"), labels.astype("int32")
 
     support, (query, answers) = draw(shots), draw(queries)
     return ({"support": support, "query": query}, answers), (query[0], None)
 
 
-def tasks(seed=0, rows=16):
+def tasks(seed=0, rows=16, shape=(FEATURES,)):
     """A plain batch of two tasks, the second with half of its labels missing."""
     rng = np.random.default_rng(seed)
-    x = rng.normal(size=(rows, FEATURES)).astype("float32")
-    labels = (np.abs(x[:, :2]) * 1.5).astype("int32").clip(0, CLASSES - 1)
+    x = rng.normal(size=(rows, *shape)).astype("float32")
+    labels = (np.abs(x.reshape(rows, -1)[:, :2]) * 1.5).astype("int32").clip(0, CLASSES - 1)
     batch = x, {"whole": labels[:, 0], "half": np.where(rng.random(rows) < 0.5, labels[:, 1], -1)}
     return batch, batch
 
@@ -95,23 +101,15 @@ def each(make):
     return {task: make() for task in heads()}
 
 
-def stages():
-    return [encoder(), projector(), projector()]
-
-
-def experts():
-    return [projector(), projector()]
-
-
-def views(rows=12, seed=0):
+def views(rows=12, seed=0, shape=(FEATURES,)):
     """Two views of each row, the second a little off."""
-    first = np.random.default_rng(seed).normal(size=(rows, FEATURES)).astype("float32")
+    first = np.random.default_rng(seed).normal(size=(rows, *shape)).astype("float32")
     second = first + 0.1 * np.random.default_rng(seed + 100).normal(size=first.shape).astype("float32")
     return ({"view_1": first, "view_2": second}, None), (first, None)
 
 
-def labelled_views(seed=0):
-    (x, _), (first, _) = views(seed=seed)
+def labelled_views(seed=0, shape=(FEATURES,)):
+    (x, _), (first, _) = views(seed=seed, shape=shape)
     return (x, (np.arange(len(first)) % CLASSES).astype("int32")), (first, None)
 
 
@@ -125,12 +123,17 @@ def projector():
     return network(DIM, DIM)
 
 
-def deep_encoder():
-    return keras.Sequential([encoder(), projector()])
+def stages(encoder=encoder, projector=projector):
+    return [encoder(), projector(), projector()]
 
 
-def classifier():
-    return keras.Sequential([encoder(), head()])
+def experts(projector=projector):
+    return [projector(), projector()]
+
+
+def free_projector():
+    """A projector without a bias, for losses that do not change where all rows move by the same."""
+    return network(DIM, DIM, use_bias=False)
 
 
 def unlabelled(model, optimizer=None):
@@ -155,38 +158,135 @@ def image_networks():
     return encoder, decoder
 
 
-ARCHITECTURES = {
-    "SharedEncoder": lambda **kw: kt.models.SharedEncoder(encoder(), heads(), **kw),
-    "SoftSharing": lambda **kw: kt.models.SoftSharing(each(encoder), heads(), pull_weight=0.1, **kw),
-    "CrossStitch": lambda **kw: kt.models.CrossStitch(each(stages), heads(), **kw),
-    "MixtureOfExperts": lambda **kw: kt.models.MixtureOfExperts(encoder(), experts(), heads(), **kw),
-    "ProgressiveExtraction": lambda **kw: kt.models.ProgressiveExtraction(
-        encoder(), [experts(), experts()], each(lambda: [experts(), experts()]), heads(), **kw
-    ),
-}
-METHODS = {
-    "DANN": Row(
-        lambda: compiled(kt.models.DANN(encoder(), head(), discriminator(), reversal=kt.schedules.DannRamp(20))),
-        *domains(),
-    ),
-    "DeepCORAL": Row(lambda: compiled(kt.models.DeepCORAL(encoder(), head(), coral_weight=100.0)), *domains()),
-    "DAN": Row(lambda: compiled(kt.models.DAN(encoder(), head())), *domains()),
-    "L2SP": Row(lambda: compiled(kt.models.L2SP(encoder(), head())), *labelled()),
-    "Distillation": Row(
-        lambda: compiled(kt.models.Distillation(encoder(), head(), network(FEATURES, CLASSES))), *labelled()
-    ),
-    "PrototypicalNetwork": Row(lambda: compiled(kt.models.PrototypicalNetwork(deep_encoder())), *episode_batch()),
-    "MatchingNetwork": Row(lambda: compiled(kt.models.MatchingNetwork(deep_encoder(), cosine=True)), *episode_batch()),
-    "MAML": Row(lambda: compiled(kt.models.MAML(classifier(), steps=2, learn_rates=True)), *episode_batch()),
-    "ANIL": Row(lambda: compiled(kt.models.ANIL(encoder(), head())), *episode_batch()),
-    **{name: Row(lambda make=make: of_tasks(make(missing=-1)), *tasks()) for name, make in ARCHITECTURES.items()},
-    "SimCLR": Row(lambda: unlabelled(kt.models.SimCLR(encoder(), projector(), chunk_size=3)), *views()),
-    "SupCon": Row(lambda: unlabelled(kt.models.SupCon(encoder(), projector())), *labelled_views()),
-    "BYOL": Row(lambda: unlabelled(kt.models.BYOL(encoder(), projector(), projector(), momentum=0.9)), *views()),
-    "SimSiam": Row(lambda: unlabelled(kt.models.SimSiam(encoder(), projector(), projector())), *views()),
-    "BarlowTwins": Row(lambda: unlabelled(kt.models.BarlowTwins(encoder(), projector())), *views()),
-    "VICReg": Row(lambda: unlabelled(kt.models.VICReg(encoder(), projector())), *views()),
-    "MAE": Row(lambda: unlabelled(kt.models.MAE(*vit())), *images(), draws=True, attends=True),
-    "Inpainting": Row(lambda: unlabelled(kt.models.Inpainting(*image_networks())), *images(), draws=True),
-    "Reptile": Row(lambda: compiled(kt.models.Reptile(classifier(), batch_size=3)), *episode_batch()),
-}
+def noisy(layers, dropout=0.2):
+    """BatchNormalization, ReLU and Dropout after these layers; the statistics move fast enough for a few steps."""
+    last = [keras.layers.BatchNormalization(momentum=0.9), keras.layers.Activation("relu")]
+    return keras.Sequential([*layers, *last, *([keras.layers.Dropout(dropout)] if dropout else [])])
+
+
+def conv_encoder(dropout=0.2):
+    convolution = keras.layers.Conv2D(4, 3, 2, "same", use_bias=False, kernel_regularizer=keras.regularizers.L2(0.01))
+    network = noisy([keras.Input(IMAGE), convolution], dropout)
+    network.add(keras.layers.Flatten())
+    return network
+
+
+def noisy_projector():
+    return noisy([free_projector()])
+
+
+def conv_vit():
+    """An encoder of patches whose blocks are convolutions, as `kt.models.MAE` asks for, and a decoder."""
+    layers = keras.layers
+    x = inputs = keras.Input((8, 8, 1))
+    x = layers.Conv2D(8, 2, 2, use_bias=False)(layers.Rescaling(1 / 255)(inputs))
+    patches = keras.Model(inputs, layers.Reshape((16, 8))(x), name="patches")
+    blocks = noisy([keras.Input((None, 8)), layers.Conv1D(8, 1, use_bias=False)])
+    blocks.name = "blocks"
+    encoder = keras.Model(inputs, layers.GlobalAveragePooling1D()(blocks(patches(inputs))))
+    return encoder, keras.Sequential([keras.Input((16, 8)), layers.Conv1D(8, 3, padding="same"), layers.Dense(4)])
+
+
+def conv_image_networks():
+    """As `image_networks`, with convolutions."""
+    layers = keras.layers
+    encoder = noisy([keras.Input((8, 8, 1)), layers.Rescaling(1 / 255), layers.Conv2D(4, 3, 2, "same", use_bias=False)])
+    encoder.add(layers.Flatten())
+    decoder = [layers.Dense(64, use_bias=False), layers.Reshape((4, 4, 4)), layers.Conv2DTranspose(4, 2, 2)]
+    return encoder, keras.Sequential([keras.Input((64,)), *decoder, layers.Conv2D(1, 3, padding="same")])
+
+
+def architectures(encoder=encoder, projector=projector):
+    """The methods of several tasks, as functions of further arguments."""
+
+    def some():
+        return experts(projector)
+
+    def levels():
+        return [some(), some()]
+
+    return {
+        "SharedEncoder": lambda **kw: kt.models.SharedEncoder(encoder(), heads(), **kw),
+        "SoftSharing": lambda **kw: kt.models.SoftSharing(each(encoder), heads(), pull_weight=0.1, **kw),
+        "CrossStitch": lambda **kw: kt.models.CrossStitch(each(lambda: stages(encoder, projector)), heads(), **kw),
+        "MixtureOfExperts": lambda **kw: kt.models.MixtureOfExperts(encoder(), some(), heads(), **kw),
+        "ProgressiveExtraction": lambda **kw: kt.models.ProgressiveExtraction(
+            encoder(), levels(), each(levels), heads(), **kw
+        ),
+    }
+
+
+def methods(encoder, adaptable, projector, free_projector, vit, image_networks, shape):
+    """The rows of all methods.
+
+    Args:
+        encoder: function without arguments that makes a network from inputs to features `(rows, DIM)`.
+        adaptable: the same without Dropout, which an inner loop refuses.
+        projector: function that makes a network from `(rows, DIM)` to as many.
+        free_projector: the same for losses that do not change where all rows move by the same.
+        vit: function that makes encoder and decoder of `kt.models.MAE`.
+        image_networks: function that makes encoder and decoder of `kt.models.Inpainting`.
+        shape: shape of an input.
+    """
+    m = kt.models
+
+    def deep_encoder(last=projector):
+        return keras.Sequential([encoder(), last()])
+
+    def classifier():
+        return keras.Sequential([adaptable(), head()])
+
+    on_domains, on_labels, on_views = domains(shape=shape), labelled(shape=shape), views(shape=shape)
+    on_episodes = episode_batch(shape=shape)
+    ramp = kt.schedules.DannRamp(20)
+    return {
+        "DANN": Row(lambda: compiled(m.DANN(encoder(), head(), discriminator(), reversal=ramp)), *on_domains),
+        "DeepCORAL": Row(lambda: compiled(m.DeepCORAL(encoder(), head(), coral_weight=100.0)), *on_domains),
+        "DAN": Row(lambda: compiled(m.DAN(encoder(), head())), *on_domains),
+        "L2SP": Row(lambda: compiled(m.L2SP(encoder(), head())), *on_labels),
+        "Distillation": Row(
+            lambda: compiled(m.Distillation(encoder(), head(), keras.Sequential([encoder(), head()]))), *on_labels
+        ),
+        "PrototypicalNetwork": Row(lambda: compiled(m.PrototypicalNetwork(deep_encoder(free_projector))), *on_episodes),
+        "MatchingNetwork": Row(lambda: compiled(m.MatchingNetwork(deep_encoder(), cosine=True)), *on_episodes),
+        "MAML": Row(lambda: compiled(m.MAML(classifier(), steps=2, learn_rates=True)), *on_episodes),
+        "ANIL": Row(lambda: compiled(m.ANIL(encoder(), head())), *on_episodes),
+        **{
+            name: Row(lambda make=make: of_tasks(make(missing=-1)), *tasks(shape=shape))
+            for name, make in architectures(encoder, projector).items()
+        },
+        "SimCLR": Row(lambda: unlabelled(m.SimCLR(encoder(), projector(), chunk_size=3)), *on_views),
+        "SupCon": Row(lambda: unlabelled(m.SupCon(encoder(), projector())), *labelled_views(shape=shape)),
+        "BYOL": Row(lambda: unlabelled(m.BYOL(encoder(), projector(), projector(), momentum=0.9)), *on_views),
+        "SimSiam": Row(lambda: unlabelled(m.SimSiam(encoder(), projector(), projector())), *on_views),
+        "BarlowTwins": Row(lambda: unlabelled(m.BarlowTwins(encoder(), free_projector())), *on_views),
+        "VICReg": Row(lambda: unlabelled(m.VICReg(encoder(), free_projector())), *on_views),
+        "MAE": Row(lambda: unlabelled(m.MAE(*vit())), *images(), draws=True, attends=True, still=("key/bias",)),
+        "Inpainting": Row(lambda: unlabelled(m.Inpainting(*image_networks())), *images(), draws=True),
+        "Reptile": Row(lambda: compiled(m.Reptile(classifier(), batch_size=3)), *on_episodes),
+    }
+
+
+def eagerly(make):
+    """Makes a model that is not traced, which takes most of the time of a few steps."""
+
+    def made():
+        model = make()
+        model.run_eagerly = True
+        return model
+
+    return made
+
+
+ARCHITECTURES = architectures()
+METHODS = methods(encoder, encoder, projector, free_projector, vit, image_networks, (FEATURES,))
+CONVOLUTIONAL = methods(
+    conv_encoder,
+    lambda: conv_encoder(dropout=0),
+    noisy_projector,
+    noisy_projector,
+    conv_vit,
+    conv_image_networks,
+    IMAGE,
+)
+ON_IMAGES = {name: row._replace(make=eagerly(row.make)) for name, row in CONVOLUTIONAL.items()}

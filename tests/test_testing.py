@@ -8,7 +8,7 @@ from keras import ops
 
 import keras_transfer as kt
 from keras_transfer import testing
-from tests.contract import compiled, discriminator, domains, encoder, head
+from tests.contract import DIM, compiled, discriminator, domains, eagerly, encoder, head, unlabelled, views
 
 BATCH, PLAIN = domains()
 x = np.random.default_rng(0).normal(size=(6, 4)).astype("float32")
@@ -194,40 +194,60 @@ def maker(cls, **kwargs):
     return lambda: compiled(cls(encoder(), head(), discriminator(), **kwargs))
 
 
+def subject(cls):
+    return testing.Subject(eagerly(maker(cls)), BATCH, PLAIN)
+
+
 def test_sound_model():
     with saved_by_name(Broken):
-        kt.testing.check_model(maker(Broken), BATCH, PLAIN, export=False)
+        testing.check_model(maker(Broken), BATCH, PLAIN, export=False)
+
+
+deaf = spoiled(lambda terms: {**terms, "domain": 0.0 * terms["domain"]})
 
 
 @pytest.mark.parametrize(
-    "cls, message",
+    "cls, check, message",
     [
-        (spoiled(lambda terms: {**terms, "domain": terms["domain"] * np.inf}), "logs are not finite"),
-        (spoiled(lambda terms: {**terms, "domain": 0.0 * terms["domain"]}), "no gradient moves"),
-        (CountsTwice, "expected step 2 after 2 batches, received 4"),
-        (LogsTermsOfPlainData, "evaluation on plain data logs terms"),
-        (PredictsNothing, "predictions are not finite"),
+        (spoiled(lambda terms: {**terms, "domain": terms["domain"] * np.inf}), testing.check_step, "are not finite"),
+        (CountsTwice, testing.check_step, "expected step 2 after 2 batches, received 4"),
+        (deaf, testing.check_gradients, r"no gradient moves \['[^,]*/bias'\]"),  # its kernel decays
+        (spoiled(lambda terms: {n: 0.0 * v for n, v in terms.items()}), testing.check_gradients, "no gradient moves"),
+        (LogsTermsOfPlainData, testing.check_plain_data, "evaluation on plain data logs terms"),
+        (PredictsNothing, testing.check_plain_data, "predictions are not finite"),
+        (HidesState, testing.check_round_trip, "predictions changed in a .keras round trip"),
+        (LosesWeight, testing.check_resuming, "after resuming"),
     ],
-    ids=["infinite", "deaf", "counts twice", "logs", "predictions"],
+    ids=["infinite", "counts twice", "deaf", "all deaf", "logs", "predictions", "hidden state", "lost weight"],
 )
-def test_broken_training(cls, message):
-    with notices(message):
-        testing.check_training(maker(cls, domain_weight=1.0), BATCH, PLAIN)
+def test_broken_model(cls, check, message):
+    with notices(message), saved_by_name(cls):
+        check(subject(cls))
+
+
+def test_a_gradient_that_is_rounding_is_none_and_can_be_named():
+    """Barlow Twins standardises the projections, which takes a bias at their end away."""
+
+    def make():
+        shifted = keras.Sequential([keras.Input((DIM,)), keras.layers.Dense(DIM, name="shifted")])
+        return unlabelled(kt.models.BarlowTwins(encoder(), shifted))
+
+    with notices(r"no gradient moves \['[^,]*/shifted/bias'\]"):
+        testing.check_gradients(testing.Subject(make, *views()))
+    testing.check_gradients(testing.Subject(make, *views(), still=("shifted/bias",)))
+
+
+def test_every_failure_is_named():
+    cls = spoiled(lambda terms: {**terms, "domain": 0.0 * terms["domain"]})
+    cls.advance = CountsTwice.advance
+    with notices("(?s)check_step: .*expected step 2.*check_gradients: .*no gradient moves"), saved_by_name(cls):
+        testing.check_model(maker(cls), BATCH, PLAIN, export=False)
 
 
 def test_undeclared_term():
     cls = spoiled(lambda terms: {**terms, "extra": terms["domain"]})
     with pytest.raises(ValueError, match="declared terms .'domain', 'task'.; received .'domain', 'extra', 'task'."):
-        testing.check_training(maker(cls), BATCH, PLAIN)
-
-
-@pytest.mark.parametrize(
-    "cls, message",
-    [(LosesWeight, "after resuming"), (HidesState, "predictions changed in a .keras round trip")],
-)
-def test_broken_saving(cls, message):
-    with notices(message), saved_by_name(cls):
-        testing.check_saving(maker(cls), BATCH, PLAIN)
+        testing.check_step(subject(cls))
 
 
 def test_a_loss_that_is_not_scaled_in_float16():
@@ -237,7 +257,7 @@ def test_a_loss_that_is_not_scaled_in_float16():
         return model
 
     with notices("the loss is not scaled in float16"):
-        testing.check_float16(make, BATCH)
+        testing.check_float16(testing.Subject(make, BATCH, PLAIN))
     assert keras.config.dtype_policy().name == "float32"
 
 
@@ -246,7 +266,7 @@ def test_overflow_in_float16():
         lambda terms: {**terms, "domain": ops.cast(ops.cast(terms["domain"], "float16") * 6e4 * 4, "float32")}
     )
     with notices("float16"):
-        testing.check_float16(maker(cls), BATCH)
+        testing.check_float16(subject(cls))
 
 
 def test_replicas_that_differ():
