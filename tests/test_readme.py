@@ -1,267 +1,109 @@
+"""Holds README and docs/ to the code and to `results/`: commands, the example, and every number in the prose."""
+
 import ast
+import dataclasses
+import functools
+import importlib
 import json
 import pathlib
 import re
-import statistics
+import shlex
 
 import pytest
+import tyro
+
+import keras_transfer as kt
+from recipes import tables
+from recipes.tables.rows import records
 
 ROOT = pathlib.Path(__file__).parent.parent
+PAGES = tables.pages(ROOT)
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-NAMES = {"dann": "DANN", "deep_coral": "Deep CORAL", "dan": "DAN"}
 
 
-def blocks(language):
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.S)
+def blocks(text, language):
+    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
 
 
-def assert_shown(*lines):
-    """The README says each of these, however its lines break."""
-    text = " ".join(README.split())
-    for line in lines:
-        assert line in text
+def commands(text):
+    """Every `python -m recipes...` or `python -m benchmarks...` of a page, as lists of words, modules first."""
+    code = [line for block in blocks(text, "bash") for line in block.replace("\\\n", " ").splitlines()]
+    code += re.findall(r"`([^`\n]*)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
+    found = [part for line in code for part in line.split("&&") if re.search(r"python -m (recipes|benchmarks)\b", part)]
+    return [shlex.split(part)[2:] for part in found]
 
 
-def interval(gain):
-    """A gain in points with its interval."""
-    return f"{100 * gain['mean']:+.1f} [{100 * gain['low']:+.1f}, {100 * gain['high']:+.1f}]"
+COMMANDS = sorted({tuple(words) for page in PAGES for words in commands(page.read_text(encoding="utf-8"))})
 
 
-def rows(path):
-    """The table's rows for one results file, computed from the runs as they were measured."""
-    report = json.loads(path.read_text())
-
-    def shown(arm):
-        return f"{100 * report['means'][arm]['target_accuracy']:.1f} ± {percent(report, arm)}"
-
-    def percent(report, arm):
-        return f"{100 * report['deviations'][arm]['target_accuracy']:.1f}"
-
-    for method, gain in report["gains"].items():
-        cells = (path.stem, NAMES[method], shown(report["baseline"]), shown(method), interval(gain), gain["verdict"])
-        yield f"| {' | '.join(cells)} |"
+@functools.cache
+def config_of(words):
+    """The settings of a command of a recipe, as its own parser reads them."""
+    if not words[0].startswith("recipes."):
+        return None
+    name = f"{words[0]}.__main__" if words[0] == "recipes.tables" else words[0]
+    return tyro.cli(importlib.import_module(name).Config, args=list(words[1:]))
 
 
-def finetuning_rows(path):
-    """As `rows`, with what each strategy costs; the first row is the baseline."""
-    report = json.loads(path.read_text())
-    for arm in (report["baseline"], *report["gains"]):
-        mean, deviation = report["means"][arm], report["deviations"][arm]
-        gain, verdict = "", "baseline"
-        if arm in report["gains"]:
-            gain, verdict = interval(report["gains"][arm]), report["gains"][arm]["verdict"]
-        accuracy = f"{100 * mean['accuracy']:.1f} ± {100 * deviation['accuracy']:.1f}"
-        costs = f"{mean['trained_parameters']:,.0f}", f"{mean['seconds']:.0f}", f"{mean['file_megabytes']:.2f}"
-        yield f"| {' | '.join((path.stem, arm, accuracy, gain, verdict, *costs))} |"
+def test_readme_is_short():
+    assert len(README.encode()) <= 12_000
 
 
-def few_shot_rows(path):
-    """Accuracies by size of episode: mean ± standard deviation of trainings; of a single one ± its interval."""
-    record = json.loads(path.read_text())
-    for arm, runs in record["tests"].items():
-        cells = []
-        for reports in zip(*(run["reports"] for run in runs)):
-            accuracies = [100 * report["accuracy"] for report in reports]
-            spread = statistics.stdev(accuracies) if len(reports) > 1 else 100 * reports[0]["margin"]
-            cells.append(f"{statistics.mean(accuracies):.1f} ± {spread:.1f}")
-        yield f"| {' | '.join((path.stem, arm, *cells, str(len(runs))))} |"
+def test_pages_name_commands():
+    assert len(COMMANDS) > 20
+    assert {words[0] for words in COMMANDS} >= {"recipes.adapt_digits", "recipes.tables", "benchmarks.pretraining"}
 
 
-def sinusoid_rows(path):
-    """Errors after some numbers of steps, the median and the range of seeds, and the longest training."""
-    record = json.loads(path.read_text())
-    for arm, curves in record["mean_squared_error"].items():
-        cells = []
-        for steps in (0, 1, 2, 5, 10):
-            errors = sorted(float("inf") if curve[steps] is None else curve[steps] for curve in curves)
-            cells.append(f"{statistics.median(errors):.3f} [{errors[0]:.3f}, {errors[-1]:.3f}]")
-        seconds = f"{max(record['seconds'][arm]):.0f}"
-        yield f"| {' | '.join((path.stem, arm, *cells, seconds))} |"
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_command_is_one_that_there_is(words):
+    if words[0].startswith("recipes."):
+        config_of(words)  # exits where an option or a value is unknown
+        return
+    source = (ROOT / f"{words[0].replace('.', '/')}.py").read_text(encoding="utf-8")
+    assert '__name__ == "__main__"' in source
+    assert [word for word in words[1:] if word.startswith("--") and f'"{word}"' not in source] == []
 
 
-def pretraining_rows(path):
-    """Probes with all labels, then what few labels are worth; mean ± standard deviation of seeds."""
-    record = json.loads(path.read_text())
-
-    def shown(values):
-        return f"{100 * statistics.mean(values):.1f} ± {100 * statistics.stdev(values):.1f}"
-
-    median = f"{statistics.median(record['seconds'].values()) / 60:.0f}"
-    for encoder, runs in record["all_labels"].items():
-        cells = [shown([run[name] for run in runs.values()]) for name in ("linear_accuracy", "knn_accuracy")]
-        minutes = median if encoder == record["config"]["method"] else ""
-        yield f"| {' | '.join((path.stem, encoder, *cells, minutes))} |"
-    for labels, arms in record["few_labels"].items():
-        report = record["reports"].get(labels)
-        for arm, runs in arms.items() if report else ():
-            gain, verdict = "", ""
-            if arm in report["gains"]:
-                gain, verdict = interval(report["gains"][arm]), report["gains"][arm]["verdict"]
-                verdict += ", chosen" * (arm == report["extra"]["chosen"])
-            elif arm == report["baseline"]:
-                verdict = "baseline"
-            cells = path.stem, labels, arm, shown([run["test"] for run in runs.values()]), gain, verdict
-            yield f"| {' | '.join(cells)} |"
+def settings_of_results():
+    """Of each record of a recipe: the recipe, the case, and the settings that it was measured with."""
+    folders = sorted(path for path in (ROOT / "results").iterdir() if path.is_dir())
+    found = [(folder.name, case, record) for folder in folders for case, record in records(folder)]
+    return [(recipe, case, record.get("config") or record["extra"]["config"]) for recipe, case, record in found]
 
 
-def task_rows(path):
-    """Each task alone and in the shared model, and what the latter takes of all single-task models together."""
-    record = json.loads(path.read_text())
-    seconds = {arm: sum(by_seed.values()) for arm, by_seed in record["seconds"].items()}
-    shares = [
-        of["shared"] / sum(v for arm, v in of.items() if arm != "shared") for of in (record["parameters"], seconds)
-    ]
-    for task, report in record["reports"].items():
-        cells = [
-            f"{100 * report['means'][arm]['accuracy']:.1f} ± {100 * report['deviations'][arm]['accuracy']:.1f}"
-            for arm in ("single", "shared")
-        ]
-        gain = report["gains"]["shared"]
-        cells += [interval(gain), gain["verdict"], *(f"{share:.0%}" for share in shares)]
-        yield f"| {' | '.join((path.stem, task, *cells))} |"
-
-
-def balance_rows(path):
-    """Two tasks by each weighting, their mean change against single-task models, the gain over equal weights."""
-    record = json.loads(path.read_text())
-    for arm, runs in record["tests"].items():
-        cells = []
-        for task in [name for name in record["tests"]["equal"]["0"] if name != "change"]:
-            values = [run[task] for run in runs.values() if task in run]
-            scale, digits = (1, 4) if task == "image" else (100, 1)
-            cells.append(f"{scale * statistics.mean(values):.{digits}f}" if values else "")
-        changes = [run["change"] for run in runs.values() if "change" in run]
-        cells.append(f"{statistics.mean(changes):+.1f} ± {statistics.stdev(changes):.1f}" if changes else "")
-        gain = record["report"]["gains"].get(arm)
-        cells += (
-            [f"{gain['mean']:+.1f} [{gain['low']:+.1f}, {gain['high']:+.1f}]", gain["verdict"]] if gain else ["", ""]
-        )
-        yield f"| {' | '.join((path.stem, arm, *cells))} |"
-
-
-RESULTS = sorted(p for p in (ROOT / "results/adapt_digits").glob("*.json") if p.stem != "selection")
-FINETUNING = sorted(p for p in (ROOT / "results/finetune_photos").glob("*.json") if p.stem != "selection")
-
-FEW_SHOT = sorted((ROOT / "results").glob("learn_episodes/*.json"))
-ADAPTED = sorted((ROOT / "results").glob("learn_to_adapt/*.json"))
-SINUSOID = sorted((ROOT / "results").glob("maml_sinusoid/*.json"))
-PRETRAINED = sorted((ROOT / "results").glob("pretrain_views/*.json"))
-TASKS = sorted((ROOT / "results").glob("train_tasks/*.json"))
-BALANCED = sorted((ROOT / "results").glob("balance_tasks/*.json"))
-ROWS = {
-    **dict.fromkeys(RESULTS, rows),
-    **dict.fromkeys(FINETUNING, finetuning_rows),
-    **dict.fromkeys(FEW_SHOT + ADAPTED, few_shot_rows),
-    **dict.fromkeys(SINUSOID, sinusoid_rows),
-    **dict.fromkeys(PRETRAINED, pretraining_rows),
-    **dict.fromkeys(TASKS, task_rows),
-    **dict.fromkeys(BALANCED, balance_rows),
-}
-
-
-def test_results_are_there():
-    assert {p.stem for p in RESULTS} >= {"printed_handwritten", "digits_photos"}
-    assert {p.stem for p in FINETUNING} >= {"art_painting_hub_10", "art_painting_hub_2", "glyphs_small_cnn_10"}
-    assert {p.stem for p in FEW_SHOT} >= {"glyphs_1", "omniglot_1", "pacs_5"}
-    assert {p.stem for p in ADAPTED} >= {"omniglot_maml", "omniglot_fomaml", "omniglot_reptile"}
-    assert {p.stem for p in SINUSOID} == {"10"}
-    methods = ("simclr", "byol", "barlow_twins", "vicreg", "mae")
-    assert {p.stem for p in PRETRAINED} >= {f"fashion_mnist_{method}" for method in methods}
-    assert {p.stem for p in TASKS} >= {"glyphs_shared_encoder_equal", "multi_fashion_shared_encoder_equal"}
-    assert {p.stem for p in BALANCED} == {"plain", "scaled", "reconstruction"}
-
-
-@pytest.mark.parametrize("path", ROWS, ids=lambda p: p.stem)
-def test_table_shows_what_was_measured(path):
-    table = README.split(f"<!-- table: {path.parent.name} -->")[1].split("<!-- end -->")[0]
-    expected = list(ROWS[path](path))
-    assert [line for line in table.splitlines() if line.startswith(f"| {path.stem} |")] == expected
-
-
-def test_costs_of_fine_tuning_are_as_measured():
-    measured = json.loads((ROOT / "results/finetuning.json").read_text())
-    cached, lora, mixed = (measured[name] for name in ("cached_features", "lora", "mixed_precision"))
-    bfloat16, float16 = (mixed[f"mixed_{name}"]["ratio"] for name in ("bfloat16", "float16"))
-    lines = (
-        f"an epoch of training a head is {cached['ratio']:.0f} times as fast as through the backbone",
-        f"takes {cached['extraction_seconds']:.1f} s for {cached['images']:,} images",
-        f"{lora['adapter_share']:.1%} of the parameters, a file of {lora['adapter_file_megabytes']:.2f} MB",
-        f"merged and exported it takes {lora['latency']['ratio']:.3f} times the time of the plain model",
-        f"in mixed_bfloat16 takes {bfloat16:.2f} times the time of float32, in mixed_float16 {float16:.2f} times",
-    )
-    assert_shown(*lines)
-
-
-def test_speed_of_maml_is_as_measured():
-    measured = json.loads((ROOT / "results/maml.json").read_text())
-    for network in ("pooled", "strided"):
-        parts = []
-        for order in ("second", "first"):
-            found = measured[f"{network}, {order} order"]
-            parts.append(f"{found['tasks_per_second']['MAML']:.0f} tasks a second in {order} order")
-            parts.append(f"{found['ratio']:.2f} times the fastest step by hand")
-        assert_shown(", ".join(parts))
-
-
-def test_hidden_patches_are_as_measured():
-    runs = json.loads((ROOT / "results/pretrain_views/fashion_mnist_mae.json").read_text())["hidden_patches"].values()
-    errors, means = ([run[name] for run in runs] for name in ("error", "patch_mean"))
-    error, mean = statistics.mean(errors), statistics.mean(means)
-    line = f"is {error:.4f} ± {statistics.stdev(errors):.4f}, {1 - error / mean:.0%} below the {mean:.4f}"
-    assert_shown(line)
-
-
-def test_costs_of_pretraining_are_as_measured():
-    measured = json.loads((ROOT / "results/pretraining.json").read_text())
-    chunks, whole = (measured["chunks"]["ratio_to_256"][name] for name in ("4096 in chunks of 256", "4096 whole"))
-    rate = measured["views"]["images_per_second"]["kt.streams.views"]
-    distance = max(measured["gradients"]["float32"].values())
-    minutes = statistics.median(measured["step"]["milliseconds"]["fit"]) * (60_000 // 256) * 40 / 60_000
-    lines = (
-        f"takes {measured['step']['ratio']:.2f} times the time of a loop by hand",
-        f"the steps of 40 epochs of Fashion-MNIST take {minutes:.0f} minutes",
-        f"makes two views of {rate:,.0f} images a second",
-        f"needs {chunks['peak']:.2f} times the memory of a batch of 256 (whole, {whole['peak']:.2f} times)",
-        f"{chunks['milliseconds_per_image']:.2f} times the time for an image",
-        f"is that of the whole batch within {distance:.0e} of its length",
-    )
-    assert_shown(*lines)
-
-
-def test_minutes_of_training_are_as_measured():
-    minutes = {
-        path.stem.removeprefix("omniglot_"): test["seconds"] / 60
-        for path in ADAPTED
-        for tests in json.loads(path.read_text())["tests"].values()
-        for test in tests
-    }
-    line = f"`maml` took {minutes['maml']:.0f} minutes, `fomaml` {minutes['fomaml']:.0f} and `reptile` "
-    assert_shown(line + f"{minutes['reptile']:.0f}")
-
-
-def test_step_times_of_tasks_are_as_measured():
-    ratio = json.loads((ROOT / "results/tasks.json").read_text())["ratio"]
-    weights = [ratio[name] for name in ("MGDA", "PCGrad", "CAGrad")]
-    features = max(value for name, value in ratio.items() if name.endswith("on the representation"))
-    assert_shown(
-        f"takes {min(weights):.2f} to {max(weights):.2f} times that of equal weighting",
-        f"at most {features:.2f} times on the representation",
-    )
+@pytest.mark.parametrize(
+    "recipe, case, measured", settings_of_results(), ids=lambda v: "" if isinstance(v, dict) else v
+)
+def test_a_command_gives_the_settings_of_each_result(recipe, case, measured):
+    """Some documented command is the one that was run; settings that have been added or renamed since do not count."""
+    differing = []
+    for words in COMMANDS:
+        if words[0].startswith("recipes.") and words[0].split(".")[-1] == recipe:
+            settings = json.loads(json.dumps(dataclasses.asdict(config_of(words)), default=str))
+            if "backbone" in settings:
+                settings["backbone"] = settings["backbone"].partition(":")[0]
+            differing.append({k: (v, settings[k]) for k, v in measured.items() if k in settings and settings[k] != v})
+    assert {} in differing, (case, differing)
 
 
 def test_setup_commands_use_extras_that_exist():
-    setup = (ROOT / "setup.cfg").read_text()
-    commands = [line for block in blocks("bash") for line in block.splitlines() if "pip install" in line]
-    assert len(commands) == 2
-    for command in commands:
-        (extra,) = re.findall(r"\.\[(\w+)\]", command)
+    setup = (ROOT / "setup.cfg").read_text(encoding="utf-8")
+    lines = [line for block in blocks(README, "bash") for line in block.splitlines() if "pip install" in line]
+    assert len(lines) == 2
+    for line in lines:
+        (extra,) = re.findall(r"\.\[(\w+)\]", line)
         assert f"\n{extra} =" in setup
-    assert (ROOT / "recipes/adapt_digits.py").is_file()
+
+
+def test_ci_runs_the_test_command_of_the_readme():
+    ci = (ROOT / ".ci/run").read_text(encoding="utf-8")
+    assert """bash -c "$(grep -m1 '&& pytest$' README.md)\"""" in ci
+    assert re.findall(r"^.*&& pytest$", README, flags=re.MULTILINE) == ["pip install -e '.[test]' && pytest"]
 
 
 def test_example_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (example,) = blocks("python")
+    (example,) = blocks(README, "python")
     assert len(ast.parse(example).body) <= 20
     example = example.replace("epochs=5", "epochs=1").replace("printed_digits(8000)", "printed_digits(640)")
     scope = {}
@@ -269,6 +111,83 @@ def test_example_runs(tmp_path, monkeypatch):
     assert scope["version"] == pathlib.Path("saved_models/digits/1")
 
 
-def test_ci_runs_the_test_command_of_the_readme():
-    assert "README.md" in (ROOT / ".ci/run").read_text()
-    assert "pip install -e '.[test]' && pytest" in README
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    targets = re.findall(r"\]\(([^)]+)\)", page.read_text(encoding="utf-8"))
+    assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+@pytest.mark.parametrize("family", sorted(page.stem for page in PAGES if page.parent.name == "docs"))
+def test_readme_leads_to_every_page(family):
+    assert f"](docs/{family}.md)" in README
+
+
+# Numbers of the prose that are no measurements: where each stands in the repository, what it follows from, or who
+# published it. All others are written by `python -m recipes.tables`.
+EVERYWHERE = {"95": "keras_transfer/report/transfer.py"}
+GIVEN = {
+    "README": {"3": "setup.cfg", "3.11": "setup.cfg", "3.13": "setup.cfg", "2.0": "setup.cfg", "1": "Keras's option"},
+    "adaptation": {
+        "8,000": "recipes/**/adapt_digits.py",
+        "1,200": "recipes/**/adapt_digits.py",
+        "597": 1797 - 1200,  # scikit-learn's digits
+        "10,000": "keras_transfer/datasets/mnist.py",
+        "2,000": 10_000 - 8000,
+        "200": "keras_transfer/datasets/mnist.py",
+    },
+    "few_shot": {
+        **dict.fromkeys(("90", "180", "270", "5", "7"), "recipes/**/learn_episodes.py"),
+        **dict.fromkeys(("1", "60"), "results/learn_episodes/omniglot_1.json"),
+        **dict.fromkeys(("98.8", "99.7", "96.0", "98.9"), "published: Snell, Swersky, Zemel, 2017, table 1"),
+        "98.7": "published: Finn, Abbeel, Levine, 2017, table 1",
+        **dict.fromkeys(("98.3", "95.4", "100,000"), "published: Nichol, Achiam, Schulman, 2018"),
+        "0": "the first column of the table",
+        **dict.fromkeys(("16", "15", "2"), "benchmarks/maml.py"),
+    },
+    "finetuning": {
+        **dict.fromkeys(("10", "2"), "results/finetune_photos/*.json"),
+        "128": "recipes/**/finetune_photos.py",
+        "7": len(kt.datasets.PACS_CLASSES),
+        "44": len(kt.datasets.script_letters("georgian")),
+        "8": "benchmarks/finetuning.py",
+    },
+    "multitask": {
+        "18,000": 20_000 - 2000,  # as many images as the recipe renders, without those that choose
+        "36": "keras_transfer/datasets/multi_fashion.py",
+        "58,000": 60_000 - 2000,
+        **dict.fromkeys(("3", "16", "32", "64", "256", "2,000"), "recipes/**/train_tasks.py"),
+        **dict.fromkeys(("100", "400", "312", "0"), "recipes/**/balance_tasks.py"),
+    },
+    "self_supervised": {
+        "60,000": "keras_transfer/datasets/mnist.py",
+        **dict.fromkeys(("20", "2,000", "7", "2", "0"), "recipes/**/pretrain_views.py"),
+        **dict.fromkeys(("4,096", "256"), "benchmarks/pretraining.py"),
+    },
+    "serving": {"1e-5": "keras_transfer/serving/verify.py"},
+}
+
+
+def numbers(text):
+    """Every number of a page that no mark writes and that is neither code nor a link."""
+    prose = tables.MARK.sub(" ", text)
+    prose = re.sub(r"```.*?```|`[^`]*`|(?<=\])\([^)]*\)|^\d+\. ", " ", prose, flags=re.DOTALL | re.MULTILINE)
+    return set(re.findall(r"(?<![\w.,-])\d+(?:,\d{3})*(?:\.\d+)?(?:e-\d+)?", prose))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_numbers_are_generated_or_given(page):
+    """Every number of the prose comes from `results/`, or is listed above; nothing is listed that is not there."""
+    given = GIVEN.get(page.stem, {})
+    found = numbers(page.read_text(encoding="utf-8"))
+    assert found - set(EVERYWHERE) == set(given)
+
+
+@pytest.mark.parametrize("page", [*GIVEN, None])
+def test_given_numbers_are_where_they_are_said_to_be(page):
+    for number, source in (GIVEN[page] if page else EVERYWHERE).items():
+        if isinstance(source, int):
+            assert number == f"{source:,}"
+        elif "/" in source or source.endswith(".cfg"):
+            texts = [path.read_text(encoding="utf-8") for path in ROOT.glob(source)]
+            forms = "|".join(re.escape(form) for form in {number, number.replace(",", ""), number.replace(",", "_")})
+            assert any(re.search(rf"(?<![\d.,])(?:{forms})(?![\d])", text) for text in texts), (number, source)

@@ -1,0 +1,149 @@
+"""The numbers in the prose of README and docs/, each made of `results/` under the name that its mark has there."""
+
+import json
+import math
+import statistics
+
+from recipes.tables import gains
+from recipes.tables.rows import records
+
+
+def figures(results):
+    """Returns every number by its name, as text.
+
+    Args:
+        results: pathlib.Path of the folder of results.
+
+    Returns:
+        Dict such as `{"pretraining.views": "27,003"}`.
+    """
+    parts = _gains, _set_up, _protocols, _adapting, _finetuning, _maml, _hidden_patches, _pretraining, _tasks
+    return {name: text for part in parts for name, text in part(results)}
+
+
+def _gains(results):
+    found = list(gains.measured(results))
+    for family in gains.FAMILIES:
+        yield f"gain.{family}", str(gains.best(gain for gain in found if gain.family == family))
+    photographs = (gain for gain in found if gain.family == "finetuning" and gain.case.startswith("art_painting"))
+    yield "gain.photographs", str(gains.best(photographs))
+    medians, gain = gains.sinusoids(results)
+    yield "gain.few_shot", f"{gain.mean:.2f} [{gain.low:.2f}, {gain.high:.2f}]"
+    yield "error.maml", f"{medians['maml'][10]:.2f}"
+    yield "error.pretrained", f"{medians['pretrained'][10]:.2f}"
+
+
+def _set_up(results):
+    measured = _read(results, "set_up")
+    yield "set_up.minutes", f"{math.ceil(measured['first_command']['total'] / 60)}"
+    yield "set_up.tests", f"{math.ceil(measured['test_command']['total_with_ruff'] / 60)}"
+
+
+def _protocols(results):
+    """How often things were repeated, from the settings that the records keep."""
+    for recipe in ("adapt_digits", "maml_sinusoid", "pretrain_views", "train_tasks", "balance_tasks"):
+        yield f"{recipe}.seeds", _same(len(_settings(record)["seeds"]) for _, record in records(results / recipe))
+    tuned = {case: _settings(record) for case, record in records(results / "finetune_photos")}
+    yield "finetune_photos.views", _same(settings["views"] for settings in tuned.values())
+    for data in ("pacs", "glyphs"):
+        of = [settings for settings in tuned.values() if settings["data"] == data]
+        yield f"finetune_photos.draws.{data}", _same(len(settings["splits"]) for settings in of)
+    tests = [
+        report
+        for recipe in ("learn_episodes", "learn_to_adapt")
+        for _, record in records(results / recipe)
+        for runs in record["tests"].values()
+        for run in runs
+        for report in run["reports"]
+    ]
+    yield "episodes.tested", _same(report["episodes"] for report in tests)
+    yield "episodes.queries", _same(report["protocol"]["queries"] for report in tests)
+    sinusoid = _settings(_read(results, "maml_sinusoid/10"))
+    yield "maml_sinusoid.points", f"{sinusoid['shots']}"
+    yield "maml_sinusoid.tasks", f"{sinusoid['test_tasks']}"
+    yield "maml_sinusoid.steps", f"{sinusoid['test_steps']}"
+    yield "omniglot.steps", f"{_settings(_read(results, 'learn_episodes/omniglot_1'))['steps']:,}"
+    yield "reptile.steps", f"{_settings(_read(results, 'learn_to_adapt/omniglot_reptile'))['steps']:,}"
+
+
+def _adapting(results):
+    for case, record in records(results / "learn_to_adapt"):
+        seconds = [run["seconds"] for runs in record["tests"].values() for run in runs]
+        yield f"minutes.{case}", f"{statistics.mean(seconds) / 60:.0f}"
+
+
+def _finetuning(results):
+    measured = _read(results, "finetuning")
+    cached, lora, mixed = (measured[name] for name in ("cached_features", "lora", "mixed_precision"))
+    yield "finetuning.cached", f"{cached['ratio']:.0f}"
+    yield "finetuning.extraction", f"{cached['extraction_seconds']:.1f}"
+    yield "finetuning.images", f"{cached['images']:,}"
+    yield "lora.share", f"{lora['adapter_share']:.1%}"
+    yield "lora.share.about", f"{lora['adapter_share']:.0%}"
+    yield "lora.megabytes", f"{lora['adapter_file_megabytes']:.2f}"
+    yield "lora.latency", f"{lora['latency']['ratio']:.3f}"
+    for name in ("bfloat16", "float16"):
+        yield f"finetuning.{name}", f"{mixed[f'mixed_{name}']['ratio']:.2f}"
+
+
+def _maml(results):
+    for name, found in _read(results, "maml").items():
+        network, order = name.removesuffix(" order").split(", ")
+        yield f"maml.{network}.{order}", f"{found['tasks_per_second']['MAML']:.0f}"
+        yield f"maml.{network}.{order}.ratio", f"{found['ratio']:.2f}"
+
+
+def _hidden_patches(results):
+    record = _read(results, "pretrain_views/fashion_mnist_mae")
+    errors, means = ([run[name] for run in record["hidden_patches"].values()] for name in ("error", "patch_mean"))
+    error, mean = statistics.mean(errors), statistics.mean(means)
+    yield "mae.error", f"{error:.4f} ± {statistics.stdev(errors):.4f}"
+    yield "mae.below", f"{1 - error / mean:.0%}"
+    yield "mae.patch_mean", f"{mean:.4f}"
+    yield "mae.parameters", f"{record['parameters']:,}"
+    convolutions = [record for case, record in records(results / "pretrain_views") if not case.endswith("_mae")]
+    yield "pretrain_views.parameters", _same(record["parameters"] for record in convolutions)
+
+
+def _pretraining(results):
+    measured = _read(results, "pretraining")
+    chunks, whole = (measured["chunks"]["ratio_to_256"][name] for name in ("4096 in chunks of 256", "4096 whole"))
+    epochs = _settings(_read(results, "pretrain_views/fashion_mnist_simclr"))["epochs"]
+    minutes = statistics.median(measured["step"]["milliseconds"]["fit"]) * (60_000 // 256) * epochs / 60_000
+    yield "pretraining.step", f"{measured['step']['ratio']:.2f}"
+    yield "pretraining.epochs", f"{epochs}"
+    yield "pretraining.minutes", f"{minutes:.0f}"
+    yield "pretraining.views", f"{measured['views']['images_per_second']['kt.streams.views']:,.0f}"
+    yield "pretraining.chunks.memory", f"{chunks['peak']:.2f}"
+    yield "pretraining.whole.memory", f"{whole['peak']:.2f}"
+    yield "pretraining.chunks.time", f"{chunks['milliseconds_per_image']:.2f}"
+    yield "pretraining.gradients", f"{max(measured['gradients']['float32'].values()):.0e}"
+
+
+def _tasks(results):
+    ratio = _read(results, "tasks")["ratio"]
+    weights = [ratio[name] for name in ("MGDA", "PCGrad", "CAGrad")]
+    features = max(value for name, value in ratio.items() if name.endswith("on the representation"))
+    yield "tasks.least", f"{min(weights):.2f}"
+    yield "tasks.most", f"{max(weights):.2f}"
+    yield "tasks.representation", f"{features:.2f}"
+    balanced = [rate for _, record in records(results / "balance_tasks") for rate in record["rates"].values()]
+    yield "balance_tasks.rate", _same(balanced)
+    shared = _read(results, "train_tasks/multi_fashion_shared_encoder_equal")
+    yield "multi_fashion.rate", _same(shared["rates"].values())
+
+
+def _read(results, name):
+    return json.loads((results / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def _settings(record):
+    return record.get("config") or record["extra"]["config"]
+
+
+def _same(values):
+    """Returns what all records agree on, as text."""
+    values = set(values)
+    if len(values) != 1:
+        raise ValueError(f"Expected records that agree, as the page says one number of all; received {sorted(values)}.")
+    return f"{values.pop():,}"

@@ -1,0 +1,127 @@
+"""Every measured gain by family: the best of a family for the README, the best of a case for the picture."""
+
+import json
+import statistics
+from typing import NamedTuple
+
+import keras_transfer as kt
+from recipes.tables.rows import records
+
+FAMILIES = {
+    "adaptation": "Domain adaptation",
+    "finetuning": "Fine-tuning with few labels",
+    "self_supervised": "Encoders from unlabelled images",
+    "multitask": "Several tasks in one encoder",
+    "weightings": "Weightings of two tasks",
+}
+CASES = {
+    "printed_handwritten": "printed to handwritten digits",
+    "digits_photos": "digits to digits on photographs",
+    "usps_mnist": "USPS to MNIST",
+    "mnist_usps": "MNIST to USPS",
+    "mnist_mnistm": "MNIST to MNIST-M-like",
+    "art_painting_hub_10": "paintings, 10 labels a class",
+    "art_painting_hub_2": "paintings, 2 labels a class",
+    "art_painting_mobilenet_10": "paintings, 10 labels a class",
+    "glyphs_small_cnn_10": "letters, 10 labels a class",
+    "fashion_mnist_simclr, 10": "garments, 10 labels a class, SimCLR",
+    "fashion_mnist_simclr, 60": "garments, 60 labels a class, SimCLR",
+    "fashion_mnist_mae, 60": "garments, 60 labels a class, MAE",
+    "glyphs_shared_encoder_equal": "letters",
+    "multi_fashion_shared_encoder_equal": "two garments",
+}
+ARMS = {
+    "dann": "DANN",
+    "deep_coral": "Deep CORAL",
+    "dan": "DAN",
+    "upper": "upper half",
+    "upper_interpolated": "upper half, interpolated",
+    "lp_ft": "LP-FT",
+    "lp_ft_interpolated": "LP-FT, interpolated",
+    "norms": "normalisations",
+    "full": "all weights",
+    "lora": "LoRA",
+    "lora_interpolated": "LoRA, interpolated",
+    "fine_tuned": "fine-tuned",
+    "uncertainty": "Uncertainty",
+    "mgda": "MGDA",
+    "cagrad": "CAGrad",
+}
+
+
+class Measured(NamedTuple):
+    """A gain over the baseline of its case, in points of % with its 95 % interval, and the verdict of its report."""
+
+    family: str
+    case: str
+    arm: str
+    mean: float
+    low: float
+    high: float
+    verdict: str
+
+    @property
+    def name(self):
+        """Where what was measured, in words."""
+        return f"{CASES.get(self.case, self.case)}, {ARMS.get(self.arm, self.arm)}"
+
+    def __str__(self):
+        return f"{self.name}: {self.mean:+.1f} [{self.low:+.1f}, {self.high:+.1f}]"
+
+
+def measured(results):
+    """Yields every gain that a report keeps, in the order of the families.
+
+    Args:
+        results: pathlib.Path of the folder of results.
+    """
+    for folder, family in (("adapt_digits", "adaptation"), ("finetune_photos", "finetuning")):
+        for case, report in records(results / folder):
+            yield from _gains(report, family, case)
+    for case, record in records(results / "pretrain_views"):
+        for labels, report in record["reports"].items():
+            kept = {arm: gain for arm, gain in report["gains"].items() if arm != "chosen"}  # it is one of the others
+            yield from _gains({"gains": kept}, "self_supervised", f"{case}, {labels}")
+    for case, record in records(results / "train_tasks"):
+        for task, report in record["reports"].items():
+            for gain in _gains(report, "multitask", case):
+                yield gain._replace(arm=task)
+    for case, record in records(results / "balance_tasks"):
+        yield from _gains(record["report"], "weightings", case, scale=1)
+
+
+def _gains(report, family, case, scale=100):
+    for arm, gain in report["gains"].items():
+        numbers = (scale * gain[name] for name in ("mean", "low", "high"))
+        yield Measured(family, case, arm, *numbers, gain["verdict"])
+
+
+def best(gains):
+    """Returns the gain whose interval begins highest."""
+    return max(gains, key=lambda gain: gain.low)
+
+
+def best_of_cases(results):
+    """Returns the best arm of each case, and each task that was learned with others, best first in each family."""
+    found = {}
+    for gain in measured(results):
+        case = (gain.case, gain.arm) if gain.family == "multitask" else gain.case
+        found.setdefault((gain.family, case), []).append(gain)
+    order = list(FAMILIES)
+    return sorted(map(best, found.values()), key=lambda gain: (order.index(gain.family), -gain.mean))
+
+
+def sinusoids(results, steps=10):
+    """Returns the error of each network after each number of steps, and how much lower that of MAML is at the end.
+
+    Args:
+        results: pathlib.Path of the folder of results.
+        steps: int, gradient steps after which the networks are compared.
+
+    Returns:
+        Dict of networks to lists of the median over seeds, and a `kt.report.Gain` of squared errors, paired by seed.
+    """
+    errors = json.loads((results / "maml_sinusoid/10.json").read_text(encoding="utf-8"))["mean_squared_error"]
+    medians = {arm: [statistics.median(at) for at in zip(*curves)] for arm, curves in errors.items()}
+    before, after = ([curve[steps] for curve in errors[arm]] for arm in ("pretrained", "maml"))
+    return medians, kt.report.paired_gain(before, after)

@@ -1,0 +1,166 @@
+"""The tables of README and docs/, each a function from the folder of results to the lines of a Markdown table."""
+
+import json
+import statistics
+
+METHODS = {"dann": "DANN", "deep_coral": "Deep CORAL", "dan": "DAN"}
+
+
+def adapt_digits(results):
+    """Methods of adaptation on each pair of domains, against the better baseline."""
+    yield from header("pair", "method", "source-only", "adapted", "gain", "verdict")
+    for case, report in records(
+        results / "adapt_digits", "printed_handwritten", "digits_photos", "usps_mnist", "mnist_usps"
+    ):
+        before = spread_of(report, report["baseline"], "target_accuracy")
+        for method, gain in report["gains"].items():
+            after = spread_of(report, method, "target_accuracy")
+            yield row(case, METHODS[method], before, after, interval(gain), gain["verdict"])
+
+
+def finetune_photos(results):
+    """Strategies of fine-tuning on few labels, and what each costs; the first row of a case is its baseline."""
+    yield from header("case", "strategy", "accuracy", "gain", "verdict", "parameters", "seconds", "MB")
+    first = "art_painting_hub_10", "art_painting_mobilenet_10", "art_painting_hub_2"
+    for case, report in records(results / "finetune_photos", *first):
+        for arm in (report["baseline"], *report["gains"]):
+            mean, gain = report["means"][arm], report["gains"].get(arm)
+            told = (interval(gain), gain["verdict"]) if gain else ("", "baseline")
+            costs = f"{mean['trained_parameters']:,.0f}", f"{mean['seconds']:.0f}", f"{mean['file_megabytes']:.2f}"
+            yield row(case, arm, spread_of(report, arm, "accuracy"), *told, *costs)
+
+
+def learn_episodes(results):
+    """Accuracy on classes never seen, by the size of the episodes; a table for each choice of sizes."""
+    yield from _episodes(results / "learn_episodes", "data")
+
+
+def learn_to_adapt(results):
+    """Accuracy on classes never seen of methods that adapt their weights to each task."""
+    yield from _episodes(results / "learn_to_adapt", "case")
+
+
+def _episodes(folder, of):
+    """Of trainings the mean ± standard deviation, of a single one the mean ± its interval over episodes."""
+    shown = None
+    for case, record in records(folder):
+        for arm, runs in record["tests"].items():
+            protocols = [report["protocol"] for report in runs[0]["reports"]]
+            sizes = [f"{protocol['ways']}-way {protocol['shots']}-shot" for protocol in protocols]
+            if sizes != shown:
+                yield from header(of, "method", *sizes, "trainings", below=shown is not None)
+                shown = sizes
+            cells = []
+            for reports in zip(*(run["reports"] for run in runs)):
+                accuracies = [100 * report["accuracy"] for report in reports]
+                spread = statistics.stdev(accuracies) if len(reports) > 1 else 100 * reports[0]["margin"]
+                cells.append(f"{statistics.mean(accuracies):.1f} ± {spread:.1f}")
+            yield row(case, arm, *cells, str(len(runs)))
+
+
+def maml_sinusoid(results):
+    """Errors after some numbers of steps, the median and the range of seeds, and the longest training."""
+    steps = 0, 1, 2, 5, 10
+    yield from header("shots", "network", *(f"{n} step{'' if n == 1 else 's'}" for n in steps), "seconds")
+    for case, record in records(results / "maml_sinusoid"):
+        for arm, curves in record["mean_squared_error"].items():
+            cells = []
+            for n in steps:
+                errors = sorted(float("inf") if curve[n] is None else curve[n] for curve in curves)
+                cells.append(f"{statistics.median(errors):.3f} [{errors[0]:.3f}, {errors[-1]:.3f}]")
+            yield row(case, arm, *cells, f"{max(record['seconds'][arm]):.0f}")
+
+
+def pretrain_views(results):
+    """Probes with all labels, then what few labels are worth; mean ± standard deviation of seeds."""
+    names = [f"fashion_mnist_{method}" for method in ("simclr", "byol", "barlow_twins", "vicreg", "mae")]
+    found = list(records(results / "pretrain_views", *names))
+    yield from header("case", "encoder", "linear", "neighbours", "minutes")
+    for case, record in found:
+        median = f"{statistics.median(record['seconds'].values()) / 60:.0f}"
+        for encoder, runs in record["all_labels"].items():
+            cells = [spread([run[name] for run in runs.values()]) for name in ("linear_accuracy", "knn_accuracy")]
+            yield row(case, encoder, *cells, median if encoder == record["config"]["method"] else "")
+    yield from header("case", "labels of each class", "arm", "accuracy", "gain", "verdict", below=True)
+    for case, record in found:
+        for labels, report in record["reports"].items():
+            for arm, runs in record["few_labels"][labels].items():
+                gain = report["gains"].get(arm)
+                told = (interval(gain), gain["verdict"]) if gain else ("", "baseline" * (arm == report["baseline"]))
+                chosen = ", chosen" * (arm == report["extra"]["chosen"])
+                accuracy = spread([run["test"] for run in runs.values()])
+                yield row(case, labels, arm, accuracy, told[0], told[1] + chosen)
+
+
+def train_tasks(results):
+    """Each task alone and in the shared model, and what the latter takes of all single-task models together."""
+    yield from header("case", "task", "single", "shared", "gain", "verdict", "parameters", "time")
+    for case, record in records(results / "train_tasks"):
+        seconds = {arm: sum(by_seed.values()) for arm, by_seed in record["seconds"].items()}
+        costs = [
+            of["shared"] / sum(v for arm, v in of.items() if arm != "shared") for of in (record["parameters"], seconds)
+        ]
+        for task, report in record["reports"].items():
+            gain = report["gains"]["shared"]
+            arms = (spread_of(report, arm, "accuracy") for arm in ("single", "shared"))
+            yield row(case, task, *arms, interval(gain), gain["verdict"], *(f"{share:.0%}" for share in costs))
+
+
+def balance_tasks(results):
+    """Two tasks by each weighting, their mean change against single-task models, the gain over equal weights."""
+    yield from header("pair", "weights", "first task", "second task", "change", "gain over equal", "verdict")
+    for case, record in records(results / "balance_tasks"):
+        tasks = [name for name in record["tests"]["equal"]["0"] if name != "change"]
+        for arm, runs in record["tests"].items():
+            cells = []
+            for task in tasks:
+                values = [run[task] for run in runs.values() if task in run]
+                scale, digits = (1, 4) if task == "image" else (100, 1)
+                cells.append(f"{scale * statistics.mean(values):.{digits}f}" if values else "")
+            changes = [run["change"] for run in runs.values() if "change" in run]
+            cells.append(f"{statistics.mean(changes):+.1f} ± {statistics.stdev(changes):.1f}" if changes else "")
+            gain = record["report"]["gains"].get(arm)
+            yield row(case, arm, *cells, *((interval(gain, 1), gain["verdict"]) if gain else ("", "")))
+
+
+TABLES = {
+    table.__name__: table
+    for table in (
+        *(adapt_digits, finetune_photos, learn_episodes, learn_to_adapt),
+        *(maml_sinusoid, pretrain_views, train_tasks, balance_tasks),
+    )
+}
+
+
+def records(folder, *first):
+    """Yields `(case, record)` of the JSON files in a folder: those named first in their order, then all others."""
+    paths = {path.stem: path for path in sorted(folder.glob("*.json")) if path.stem != "selection"}
+    for case in (*first, *(case for case in paths if case not in first)):
+        yield case, json.loads(paths[case].read_text(encoding="utf-8"))
+
+
+def header(*cells, below=False):
+    """Yields the head of a table; `below` leaves a line between it and the table above."""
+    yield from [""] * below
+    yield row(*cells)
+    yield "|" + "---|" * len(cells)
+
+
+def row(*cells):
+    """Returns one row of a Markdown table."""
+    return f"| {' | '.join(cells)} |"
+
+
+def interval(gain, scale=100):
+    """Returns a gain with its interval, as points in %."""
+    return f"{scale * gain['mean']:+.1f} [{scale * gain['low']:+.1f}, {scale * gain['high']:+.1f}]"
+
+
+def spread(fractions):
+    """Returns mean ± standard deviation of fractions, in %."""
+    return f"{100 * statistics.mean(fractions):.1f} ± {100 * statistics.stdev(fractions):.1f}"
+
+
+def spread_of(report, arm, metric):
+    """Returns what a report keeps as mean ± standard deviation of a fraction, in %."""
+    return f"{100 * report['means'][arm][metric]:.1f} ± {100 * report['deviations'][arm][metric]:.1f}"
