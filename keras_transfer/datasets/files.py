@@ -12,6 +12,8 @@ from pathlib import Path
 
 import keras
 
+from keras_transfer.files import put_whole
+
 
 def data_folder(folder):
     """Returns `$KERAS_TRANSFER_DATA/<folder>`, or None where the variable is not set.
@@ -67,7 +69,7 @@ def fetch(name, folder, url, checksum):
             if found != checksum:
                 part.unlink()
                 raise ValueError(f"Expected {url} to have the checksum {checksum}; received {found}. Nothing was kept.")
-        os.replace(part, path)
+        put_whole(part, path)
     return path
 
 

@@ -5,16 +5,15 @@ import hashlib
 import itertools
 import json
 import math
-import os
 import pathlib
 import re
-import uuid
 import zipfile
 from typing import NamedTuple
 
 import keras
 import numpy as np
 
+from keras_transfer.files import write_whole
 from keras_transfer.keras_internals import all_layers, child_layers, own_state
 
 META = "keras_transfer.lora.1"  # the entry of an adapter file that says what the others are
@@ -199,13 +198,7 @@ def save(model, path, overwrite=False):
     }
     variables = _held(model, meta) | _seeds(model) | (_slots(optimizer) if optimizer else {})
     arrays = {name: _savable(variable.numpy()) for name, variable in variables.items()}
-    beside = path.with_name(f".{uuid.uuid4().hex}")
-    try:
-        with open(beside, "wb") as file:
-            np.savez(file, **{META: json.dumps(meta)}, **arrays)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    write_whole(path, functools.partial(np.savez, **{META: json.dumps(meta)}, **arrays))
 
 
 def load(model, path):

@@ -1,6 +1,7 @@
 """Reports: what was measured, with its spread, and what may be said of it."""
 
+from keras_transfer.files import write_whole
 from keras_transfer.report.few_shot import FewShotReport
-from keras_transfer.report.transfer import Gain, TransferReport, paired_gain, write_whole
+from keras_transfer.report.transfer import Gain, TransferReport, paired_gain
 
 __all__ = ["FewShotReport", "Gain", "TransferReport", "paired_gain", "write_whole"]

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_transfer.report.transfer import write_whole
+from keras_transfer.files import write_whole
 
 
 class FewShotReport:

@@ -2,12 +2,13 @@
 
 import io
 import json
-import os
 import textwrap
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+
+from keras_transfer.files import write_whole
 
 CONFIDENCE = 0.95
 GAIN, NEGATIVE, NO_DIFFERENCE = "gain", "negative transfer", "no difference"
@@ -257,15 +258,3 @@ def _check(runs, baselines, metric):
                     raise ValueError(f"Expected a finite {name}; received {value} for {arm!r}, seed {seed}.")
                 if name.endswith("accuracy") and not 0 <= value <= 1:
                     raise ValueError(f"Expected {name} in [0, 1]; received {value} for {arm!r}, seed {seed}.")
-
-
-def write_whole(path, content):
-    """Writes bytes as a file, whole or not at all, in place of an earlier one; makes its folder where missing."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        beside.write_bytes(content)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
