@@ -1,7 +1,7 @@
 """What fine-tuning costs: cached features, LoRA from end to end, mixed precision: `python -m benchmarks.finetuning`.
 
 MobileNet up to its twelfth block at 128 x 128 on PACS art_painting, from KERAS_TRANSFER_DATA (`pacs/`, `weights/`).
-- cached features: an epoch of training a head through the frozen backbone against one on `streams.cached_features`,
+- cached features: an epoch of training a head through the frozen backbone against one on `backbones.cached_features`,
   both by `fit` on the same images in batches of 32; beside them the one pass that computes the features.
 - LoRA: the loss after 2 epochs against 1 epoch, saved, loaded into a new model, and 1 more; the export of the merged
   model against the model with the adapter, and its time for 32 images against that of the plain model's export.
@@ -56,7 +56,7 @@ def cached_features(images, labels, rounds):
     compile_model(model)
     backbone.predict(images[:64], verbose=0)
     start = time.perf_counter()
-    features = kt.streams.cached_features(backbone, images, verbose=False)
+    features = kt.backbones.cached_features(backbone, images, verbose=False)
     extraction = time.perf_counter() - start
     head = keras.Sequential([keras.Input(features.shape[1:]), head])
     compile_model(head)

@@ -53,7 +53,7 @@ class FewShotReport:
         Args:
             model: few-shot method, such as `PrototypicalNetwork`.
             episodes: finite dataset of `kt.streams.episodes`, of equal ways, shots and queries, in any batches. For an
-                encoder whose features do not depend on the episode, episodes of `kt.streams.cached_features` and a
+                encoder whose features do not depend on the episode, episodes of `kt.backbones.cached_features` and a
                 model with an encoder that returns its input give the same answers in a fraction of the time.
             transductive: see `FewShotReport`.
             **protocol: see `FewShotReport`; ways, shots and queries are read from the episodes.

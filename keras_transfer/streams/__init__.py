@@ -2,8 +2,7 @@
 
 from keras_transfer.streams.domains import domains
 from keras_transfer.streams.episodes import episodes
-from keras_transfer.streams.features import cached_features
 from keras_transfer.streams.prefetched import prefetched
 from keras_transfer.streams.views import views
 
-__all__ = ["cached_features", "domains", "episodes", "prefetched", "views"]
+__all__ = ["domains", "episodes", "prefetched", "views"]

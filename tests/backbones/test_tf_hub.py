@@ -256,7 +256,7 @@ print("difference", kt.testing.check_replicas(make, batches, strategy))
 
 def test_cached_features_find_their_file(handle, tmp_path):
     for _ in range(2):
-        kt.streams.cached_features(from_hub(handle), IMAGES, folder=tmp_path, verbose=False)
+        kt.backbones.cached_features(from_hub(handle), IMAGES, folder=tmp_path, verbose=False)
     assert len(list(tmp_path.iterdir())) == 1
 
 

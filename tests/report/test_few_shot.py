@@ -36,7 +36,7 @@ def test_cached_features_give_the_same_answers():
     rng = np.random.default_rng(0)
     images, labels = rng.normal(size=(60, 8)).astype("float32"), np.repeat(np.arange(6), 10)
     model = METHODS["PrototypicalNetwork"].make()
-    features = kt.streams.cached_features(model.encoder, images, verbose=False)
+    features = kt.backbones.cached_features(model.encoder, images, verbose=False)
     on_features = kt.models.PrototypicalNetwork(keras.Sequential([keras.Input((16,)), keras.layers.Identity()]))
     reports = [
         kt.report.FewShotReport.measure(

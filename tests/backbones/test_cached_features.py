@@ -22,7 +22,7 @@ def data(rows=37, seed=0):
 
 
 def cached(*arguments, **kwargs):
-    return kt.streams.cached_features(*arguments, **{"batch_size": 16, "verbose": False, **kwargs})
+    return kt.backbones.cached_features(*arguments, **{"batch_size": 16, "verbose": False, **kwargs})
 
 
 class Counter:

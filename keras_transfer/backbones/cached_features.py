@@ -1,17 +1,17 @@
 """Features of a frozen backbone, computed once and kept: all that training a head alone needs."""
 
+import functools
 import hashlib
 import json
 import math
 import operator
-import os
-import uuid
 import zipfile
 from pathlib import Path
 
 import keras
 import numpy as np
-import tensorflow as tf
+
+from keras_transfer.files import write_whole
 
 
 def cached_features(backbone, data, folder=None, batch_size=64, verbose=True):
@@ -44,8 +44,8 @@ def cached_features(backbone, data, folder=None, batch_size=64, verbose=True):
     Example:
 
     ```python
-    train = kt.streams.cached_features(backbone, (x, y), folder="cache")
-    test = kt.streams.cached_features(backbone, (x_test, y_test), folder="cache")
+    train = kt.backbones.cached_features(backbone, (x, y), folder="cache")
+    test = kt.backbones.cached_features(backbone, (x_test, y_test), folder="cache")
     head.fit(*train, epochs=100, validation_data=test)
     model = keras.Sequential([backbone, head])
     ```
@@ -55,14 +55,15 @@ def cached_features(backbone, data, folder=None, batch_size=64, verbose=True):
         features, rest = _compute(backbone, batches(), steps, verbose)
     else:
         folder, prefix = Path(folder), _digest(backbone)
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)  # now: a folder that cannot be made costs no pass
         digest = hashlib.sha256(prefix)
         rest = [batch[1:] for batch in _hashed(batches(), digest)]
         features = _read(folder / f"{digest.hexdigest()}.npz")
         if features is None:
             digest = hashlib.sha256(prefix)  # anew: a shuffled dataset comes in another order
             features, rest = _compute(backbone, _hashed(batches(), digest), steps, verbose)
-            _write(folder / f"{digest.hexdigest()}.npz", features)
+            file = folder / f"{digest.hexdigest()}.npz"
+            write_whole(file, functools.partial(np.savez, features=features))
     rest = keras.tree.map_structure(lambda *parts: np.concatenate(parts), *rest)
     return (features, *rest) if rest else features
 
@@ -99,6 +100,8 @@ def _check_features(features, backbone):
 
 def _batches(data, backbone, batch_size):
     """A function that starts a pass over tuples `(x, ...)` of arrays, and the number of these, None if unknown."""
+    import tensorflow as tf
+
     if isinstance(data, tf.data.Dataset):
         if data.cardinality() == tf.data.INFINITE_CARDINALITY:
             raise ValueError("Expected a finite dataset; received one without end. Use its `take`.")
@@ -181,12 +184,3 @@ def _read(file):
             return content["features"]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
-
-
-def _write(file, features):
-    beside = file.with_name(f".{uuid.uuid4().hex}.npz")
-    try:
-        np.savez(beside, features=features)
-        os.replace(beside, file)
-    finally:
-        beside.unlink(missing_ok=True)
