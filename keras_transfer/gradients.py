@@ -25,6 +25,36 @@ def gram(gradients):
     return total
 
 
+def lengths(gram):
+    """Returns the lengths of gradients `(tasks,)` from their inner products, above 0."""
+    return ops.sqrt(ops.maximum(ops.diagonal(gram), TINY))
+
+
+def inner(a, b):
+    """Returns the inner product of two gradients, lists of tensors of the same shapes; a float32 scalar."""
+    return sum(ops.sum(ops.cast(x, "float32") * ops.cast(y, "float32")) for x, y in zip(a, b))
+
+
+def project(gradient, against):
+    """Takes from a gradient what points against another one: its projection where they conflict, itself elsewhere.
+
+    g - min(0, g . r) / |r|^2 r
+
+    Args:
+        gradient: list of tensors.
+        against: list of tensors of the same shapes.
+
+    Returns:
+        List of tensors.
+
+    Reference:
+        Yu et al., NeurIPS 2020, arXiv:2001.06782; as a constraint by a memory of other tasks Chaudhry et al., Efficient
+        Lifelong Learning with A-GEM, ICLR 2019, arXiv:1812.00420, equation 11.
+    """
+    share = ops.minimum(inner(gradient, against), 0.0) / ops.maximum(inner(against, against), TINY)
+    return [g - ops.cast(share, g.dtype) * r for g, r in zip(gradient, against)]
+
+
 def weighted_sum(gradients, coefficients):
     """Returns the sum of gradients, each by its coefficient.
 

@@ -5,12 +5,16 @@ import inspect
 import keras
 from keras import ops
 
-from keras_transfer.networks import check_network
+from keras_transfer import keras_internals
+from keras_transfer.metrics.named_means import NamedMeans
+from keras_transfer.networks import all_rows, check_network
+from keras_transfer.signatures import Signature, named, predicted, reader
 
 PREDICTION = "prediction"
+REPRESENTATION = "representation"
 
 
-class TransferModel(keras.Model):
+class TransferModel(keras_internals.Trainer):
     """A Keras model that trains on named streams of data and minimises a weighted sum of named loss terms.
 
     Keras owns the loop: `compile`, `fit`, `evaluate`, `predict` and `save` are Keras's own. A method states the
@@ -47,17 +51,35 @@ class TransferModel(keras.Model):
     ```
 
     Args:
-        terms: dict of the names of the loss terms to their weights. A weight is a float, or a
-            `keras.optimizers.schedules.LearningRateSchedule` of `step`. A float is fixed once `fit` has traced it.
+        terms: dict of the names of the loss terms to their weights. A weight is a float; a
+            `keras.optimizers.schedules.LearningRateSchedule` of `step`; or a `kt.weightings.Weighting`, which weighs
+            all terms that name it together. A float is fixed once `fit` has traced it.
         **kwargs: `name`, `dtype` and the other arguments of `keras.Model`.
     """
 
     streams: tuple[str, ...] = ()
+    combine = None
+    """None, or a method `combine(gradients)`: what becomes of the terms' gradients (TensorFlow).
+
+    Args:
+        gradients: `{term: list of tensors}`, float32: the gradients of each term by its weight, of the global batch,
+            by the variables in `shared_variables`. Where `forward` returns an output named `representation`, a tensor
+            or a structure of tensors `(batch, ...)`, they are those by it instead, for which one pass backwards
+            through these variables is enough; terms that do not depend on it count as they are.
+
+    Returns:
+        List of tensors, in place of the sum. The gradients of regularisers are added to it.
+    """
+    shared_variables = None
+    """The variables whose gradients `combine` gets, or on which the representation depends; None: all that train.
+
+    All others take the plain sum.
+    """
 
     def __init__(self, terms, **kwargs):
         super().__init__(**kwargs)
         self.term_weights = dict(terms)
-        self._term_means = {name: keras.metrics.Mean(name=f"{name}_term") for name in terms}
+        self._means = NamedMeans([f"{name}_term" for name in terms], name="means")
         # Not `optimizer.iterations`, which is invisible inside a JAX step and not saved without the optimizer.
         self.step = self.add_weight(
             shape=(),
@@ -70,10 +92,19 @@ class TransferModel(keras.Model):
 
     # What a method writes.
 
+    @property
+    def served(self):
+        """The pair of the encoder and the head that `infer`, `embed` and the export read; a method without one: None.
+
+        A method that serves other networks than it trains, such as a teacher, overrides this.
+        """
+        return getattr(self, "encoder", None), getattr(self, "head", None)
+
     def infer(self, x, training=False):
         """Computes what is served from a plain input: the head's prediction, or where there is none the features."""
-        features = self.encoder(x, training=training)
-        return self.head(features, training=training) if hasattr(self, "head") else features
+        encoder, head = self.served
+        features = encoder(x, training=training)
+        return features if head is None else head(features, training=training)
 
     def forward(self, x, training=False):
         """Computes the outputs that the loss terms need, as a dict; compiled losses and metrics see `prediction`."""
@@ -85,24 +116,62 @@ class TransferModel(keras.Model):
         """Returns a dict with one scalar per term: plain means over the local batch, not weighted."""
         raise NotImplementedError(f"{type(self).__name__} must define `loss_terms`.")
 
-    def advance(self):
-        """Moves what does not learn by gradient, such as a teacher; once in a training step, before its update."""
+    def advance(self, outputs):
+        """Moves what does not learn by gradient, such as a teacher or a threshold; once in a training step.
 
-    def total(self, terms, training=True):
-        """Returns the weighted sum of the terms, which is minimised."""
-        return sum(self.now(self.term_weights[name]) * value for name, value in terms.items())
+        Args:
+            outputs: what `forward` returned in this step, in which the weights have not moved yet.
+        """
+
+    def signatures(self, x, classes=None, prepare=None, input_name="images"):
+        """Returns what a server answers.
+
+        By default `serving_default` serves `infer`, and `embed` the features of the encoder that `infer` reads. Where
+        a method overrides `infer` itself, only that is served: `served` is what both read.
+
+        Args:
+            x: real inputs as clients will send them: an array `(rows, ...)`, or a dict or tuple of arrays.
+            classes: class names in the order of the logits, or None.
+            prepare: function from `x` to the model's input, or None.
+            input_name: name of the one input; a tuple of inputs is named `<input_name>_0`, `<input_name>_1`, ...
+
+        Returns:
+            `{name: kt.signatures.Signature}`.
+        """
+        request = named(x, input_name)
+        read, (encoder, head) = reader(x, request, prepare), self.served
+        name = "features" if encoder is not None and head is None and classes is None else "logits"
+
+        def serving_default(inputs):
+            return predicted(self.infer(read(inputs), training=False), classes, name)
+
+        def embed(inputs):
+            return predicted(encoder(read(inputs), training=False), name="features")
+
+        answers = {"serving_default": serving_default}
+        if encoder is not None and type(self).infer is TransferModel.infer:
+            answers["embed"] = embed
+        return {name: Signature(answer, request) for name, answer in answers.items()}
 
     # What a method calls.
 
     def task_loss(self, y, y_pred, sample_weight=None):
         """Returns the compiled loss as a plain mean over the local batch."""
-        if self._compile_loss is None:
+        loss = keras_internals.compiled_loss(self)
+        if loss is None:
             raise ValueError(f"Expected `{type(self).__name__}.compile` to be called with a `loss`; received None.")
-        return self._compile_loss(y, y_pred, sample_weight) * self._replicas
+        return loss(y, y_pred, sample_weight) * self._replicas
 
     def now(self, value):
         """Returns a weight or strength at this step: a schedule's value, or the float itself."""
         return value(self.step) if isinstance(value, keras.optimizers.schedules.LearningRateSchedule) else value
+
+    def log(self, name, value):
+        """Logs a scalar under a name as its mean over the epoch, where and when it is computed.
+
+        Call it in `forward`, `loss_terms`, `combine` or `advance`. Under several replicas it is the mean of theirs.
+        """
+        self._means.update_state({name: value})
 
     def is_streams(self, x):
         """Whether `x` is a training batch: a dict of exactly this method's streams."""
@@ -145,44 +214,38 @@ class TransferModel(keras.Model):
             if training:
                 raise self._expected_streams(x)
             return super().compute_loss(None, y, y_pred, sample_weight)
-        terms = self.measure_terms(x, y, y_pred, sample_weight)
-        total = self.total(terms, training)
+        outputs = y_pred if self.streams else {PREDICTION: y_pred}
+        total = self._total(self._measured(x, y, outputs, sample_weight), training)
         if training:
-            self.step.assign_add(1)
-            self.advance()
+            self._end_step(outputs)
         return (total + sum(self.losses)) / self._replicas
 
-    def measure_terms(self, x, y, y_pred, sample_weight=None):
-        """Returns the terms as float32 and logs them, after a check that they are those declared."""
-        terms = self.loss_terms(x, y, y_pred if self.streams else {PREDICTION: y_pred}, sample_weight)
-        if set(terms) != set(self.term_weights):
-            raise ValueError(
-                f"Expected {type(self).__name__}.loss_terms to return the declared terms "
-                f"{sorted(self.term_weights)}; received {sorted(terms)}."
-            )
-        rows = ops.shape(keras.tree.flatten(x)[0])[0]
-        terms = {name: ops.cast(value, "float32") for name, value in terms.items()}  # float16 networks give float16
-        for name, value in terms.items():
-            self._term_means[name].update_state(value, sample_weight=rows)
-        return terms
+    def train_step(self, *args):
+        """Trains on a batch: by Keras's own step, or by one that asks `combine` what becomes of the gradients."""
+        self._means.start()
+        return super().train_step(*args) if self.combine is None else self._combined_step(*args)
+
+    def test_step(self, *args):
+        """Evaluates a batch."""
+        self._means.start()
+        return super().test_step(*args)
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         """Updates the compiled metrics and returns the logs of this kind of batch."""
-        streams = self.is_streams(x)
-        if self._compile_metrics is not None:
-            y_pred = y_pred.get(PREDICTION) if streams else y_pred
+        metrics = keras_internals.compiled_metrics(self)
+        if metrics is not None:
+            y_pred = y_pred.get(PREDICTION) if self.is_streams(x) else y_pred
             if y is None or y_pred is None:
                 raise ValueError(
                     f"Expected labels and an output named {PREDICTION!r} for the compiled metrics; "
                     f"received batches of {type(self).__name__} without them."
                 )
-            self._compile_metrics.update_state(y, y_pred, sample_weight)
-        return self._results(with_terms=streams or not self.streams)
+            metrics.update_state(y, y_pred, sample_weight)
+        return self._results(self._means.updated)
 
     def get_metrics_result(self):
-        """Returns the logs; the terms only where they were computed, so that plain data shows no rows of zeros."""
-        counted = any(float(mean.count.numpy()) for mean in self._term_means.values())
-        return self._results(with_terms=counted)
+        """Returns the logs; terms and what else was logged only where they were computed: no rows of zeros."""
+        return self._results(self._means.counted())
 
     def save_own_variables(self, store):
         """Saves the state of random seeds (Dropout) too, which Keras leaves out, so that training goes on as before."""
@@ -225,54 +288,144 @@ class TransferModel(keras.Model):
             f"received {received}."
         )
 
-    def _results(self, with_terms):
-        terms = set() if with_terms else {mean.name for mean in self._term_means.values()}
-        results = super().get_metrics_result()
-        return {name: value for name, value in results.items() if name not in terms}
+    def _results(self, shown):
+        hidden = set(self._means.places) - set(shown)
+        return {name: value for name, value in super().get_metrics_result().items() if name not in hidden}
+
+    def _measured(self, x, y, outputs, sample_weight):
+        """The terms as float32, logged after a check that they are those declared."""
+        terms = self.loss_terms(x, y, outputs, sample_weight)
+        if set(terms) != set(self.term_weights):
+            raise ValueError(
+                f"Expected {type(self).__name__}.loss_terms to return the declared terms "
+                f"{sorted(self.term_weights)}; received {sorted(terms)}."
+            )
+        terms = {name: ops.cast(value, "float32") for name, value in terms.items()}  # float16 networks give float16
+        self._means.update_state({f"{name}_term": value for name, value in terms.items()}, _rows(x))
+        return terms
+
+    def _total(self, terms, training):
+        """The weighted sum of the terms. A layer weighs all terms that name it as their weight."""
+        together, total = {}, 0.0
+        for name, value in terms.items():
+            weight = self.term_weights[name]
+            if isinstance(weight, keras.Layer):
+                together.setdefault(id(weight), (weight, {}))[1][name] = value
+            else:
+                total += self.now(weight) * value
+        return total + sum(weighting(losses, training=training) for weighting, losses in together.values())
+
+    def _end_step(self, outputs):
+        self.step.assign_add(1)
+        self.advance(outputs)
+
+    def _combined_step(self, *args):
+        """A training step that takes the gradient of each term, and the update that `combine` makes of them."""
+        if keras.backend.backend() != "tensorflow":
+            raise RuntimeError(
+                f"Expected Keras on the TensorFlow backend, where {type(self).__name__} combines gradients; received "
+                f"{keras.backend.backend()!r}."
+            )
+        import tensorflow as tf
+
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(*args)
+        if not self.built:  # networks may be; where there are no streams the model itself is not called
+            self.build(keras.tree.map_structure(lambda part: part.shape, x))
+        optimizer, replicas = self.optimizer, self._replicas
+        scale = optimizer.scale_loss(ops.ones(()))  # of float16, otherwise 1
+        shared = self.trainable_variables if self.shared_variables is None else list(self.shared_variables)
+        own = [v for v in self.trainable_variables if not any(v is one for one in shared)]
+        with tf.GradientTape(persistent=True) as tape:
+            outputs = self(x, training=True) if self.streams else self.forward(x, training=True)
+            terms = self._measured(x, y, outputs, sample_weight)
+            total = self._total(terms, training=True)
+            regularisers = sum(self.losses, ops.zeros(()))
+            parts = {name: scale / replicas * self._alone(name) * value for name, value in terms.items()}
+            as_they_are = [scale / replicas * regularisers] if self.losses else []
+        # Each once, where several heads read the same.
+        representation = {id(part): part for part in keras.tree.flatten(outputs.get(REPRESENTATION, ()))}
+        watched = list(representation.values()) or [v.value for v in shared]
+
+        def gradient(target, sources, **kwargs):
+            found = tape.gradient(target, sources, unconnected_gradients=tf.UnconnectedGradients.ZERO, **kwargs)
+            return [tf.convert_to_tensor(part) for part in found]
+
+        def whole(part):
+            """The gradient of the global batch, unscaled."""
+            part = ops.cast(part, "float32") / scale
+            if representation:
+                return all_rows(part)
+            return tf.distribute.get_replica_context().all_reduce("sum", part) if replicas > 1 else part
+
+        def share(part, like):
+            """What of an update is this replica's to apply."""
+            if not representation:
+                return scale / replicas * part
+            rows = tf.shape(like)[0]
+            first = tf.distribute.get_replica_context().replica_id_in_sync_group * rows
+            return ops.cast(scale * part[first : first + rows], like.dtype)
+
+        by_term, found = {}, [tf.zeros_like(v.value) for v in own]
+        for name, part in parts.items():
+            if representation and all(one is None for one in tape.gradient(part, watched)):
+                as_they_are.append(part)
+                continue
+            gradients = gradient(part, [*watched, *(v.value for v in own)])
+            by_term[name] = [whole(one) for one in gradients[: len(watched)]]
+            found = [a + b for a, b in zip(found, gradients[len(watched) :])]
+        update = self.combine(by_term)
+        if len(update) != len(watched):
+            raise ValueError(
+                f"Expected {type(self).__name__}.combine to return a list of as many tensors as it gets for each term, "
+                f"{len(watched)}; received {len(update)}."
+            )
+        update = [share(part, like) for part, like in zip(update, watched)]
+        if representation:
+            update = gradient(watched, [v.value for v in shared], output_gradients=update)
+        found, variables = [*update, *found], [*shared, *own]
+        if as_they_are:
+            found = [a + b for a, b in zip(found, gradient(as_they_are, [v.value for v in variables]))]
+        self._end_step(outputs)
+        optimizer.apply_gradients(zip(found, variables))
+        keras_internals.loss_tracker(self).update_state(total + regularisers, sample_weight=_rows(x))
+        return self.compute_metrics(x, y, outputs if self.streams else outputs[PREDICTION], sample_weight)
+
+    def _alone(self, name):
+        """The weight of a term whose gradient is taken alone, where a layer weighs gradients rather than terms."""
+        weight = self.term_weights[name]
+        return 1.0 if isinstance(weight, keras.Layer) else self.now(weight)
 
     @property
     def _replicas(self):
         return self.distribute_strategy.num_replicas_in_sync if keras.backend.backend() == "tensorflow" else 1
 
-    # Keras's `fit` fails under MultiWorkerMirroredStrategy (keras#20585) in two places, both mended below: building
-    # from a batch of another worker's values, and averaging logs that have no axis to average over.
 
-    @property
-    def _multi_worker(self):
-        if keras.backend.backend() != "tensorflow":
-            return False
-        import tensorflow as tf
+def signatures_of(model, x, classes=None, prepare=None, input_name="images"):
+    """Returns the signatures of a method, or of any other Keras model.
 
-        return isinstance(self.distribute_strategy, tf.distribute.MultiWorkerMirroredStrategy)
+    Those of the latter are one, `serving_default`: one output (batch, ..., dim) is served as `logits`, a dict of
+    outputs each under its own key.
 
-    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
-        if not self._multi_worker:
-            return super()._maybe_symbolic_build(iterator, data_batch)
-        if not all(layer.built for layer in self.layers):
-            raise ValueError(
-                "Expected built networks under MultiWorkerMirroredStrategy; received some that are not. "
-                "Call `model.build(input_shape)` inside the strategy's scope."
-            )
-        self.build(None)
-        with self.distribute_strategy.scope():
-            if self.optimizer is not None:
-                self.optimizer.build(self.trainable_variables)
+    Args:
+        model: built `keras.Model`.
+        x: see `TransferModel.signatures`, as are the others.
+        classes: class names in the order of the logits, or None.
+        prepare: function from `x` to the model's input, or None.
+        input_name: name of the one input.
 
-    def _make_function(self, step_function, **kwargs):
-        if keras.backend.backend() != "tensorflow":
-            return super()._make_function(step_function, **kwargs)
-        import tensorflow as tf
+    Returns:
+        `{name: kt.signatures.Signature}`.
+    """
+    if isinstance(model, TransferModel):
+        return model.signatures(x, classes, prepare, input_name)
+    request = named(x, input_name)
+    read = reader(x, request, prepare)
 
-        def create(next_creator, **kwargs):
-            with tf.control_dependencies(None):  # XLA cannot create variables that wait
-                return next_creator(**kwargs)
+    def serving_default(inputs):
+        return predicted(model(read(inputs), training=False), classes)
 
-        def one_step(data):
-            # Where the length of a dataset is unknown, a last step finds no data. What reads none (counters, teachers,
-            # the row counts of metrics, Keras's own too) would move all the same, so that all of the step waits for it.
-            found = [part for part in tf.nest.flatten(data, expand_composites=True) if part is not None]
-            with tf.variable_creator_scope(create), tf.control_dependencies(found):
-                logs = step_function(data)
-            return {name: ops.reshape(value, (1,)) for name, value in logs.items()} if self._multi_worker else logs
+    return {"serving_default": Signature(serving_default, request)}
 
-        return super()._make_function(one_step, **kwargs)
+
+def _rows(x):
+    return ops.shape(keras.tree.flatten(x)[0])[0]

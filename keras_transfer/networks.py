@@ -1,10 +1,21 @@
-"""Ways to run a network, two batches in one pass and the rows of every replica together, and checks of networks."""
+"""Ways to run, hold still, copy and follow a network, and checks of what is passed as one."""
 
 import keras
-from keras import ops
+from keras import layers, ops
+
+from keras_transfer.keras_internals import all_layers
+
+_DROPOUT = (
+    layers.AlphaDropout,
+    layers.Dropout,
+    layers.GaussianDropout,
+    layers.SpatialDropout1D,
+    layers.SpatialDropout2D,
+    layers.SpatialDropout3D,
+)
 
 
-def run_pair(network, first, second, batch_norm="joint", training=False):
+def run_pair(network, first, second, passes="joint", training=False):
     """Runs a network on two batches and returns the output of each.
 
     Args:
@@ -12,8 +23,8 @@ def run_pair(network, first, second, batch_norm="joint", training=False):
             with one row for each example.
         first: input, an array or a nested structure of arrays.
         second: input of the same structure; its number of rows may differ.
-        batch_norm: `"joint"`: one pass over all rows, so that BatchNormalization normalises them by shared statistics
-            and moves its averages once. `"separate"`: one pass for each batch, normalised by its own statistics; the
+        passes: `"joint"`: one pass over all rows, so that BatchNormalization normalises them by shared statistics and
+            moves its averages once. `"separate"`: one pass for each batch, normalised by its own statistics; the
             moving averages, which serve, move twice and mix both.
         training: whether this is a training step.
 
@@ -21,12 +32,12 @@ def run_pair(network, first, second, batch_norm="joint", training=False):
         The outputs of `first` and of `second`.
 
     Raises:
-        ValueError: if `batch_norm` is neither.
+        ValueError: if `passes` is neither.
     """
-    if batch_norm == "separate":
+    if passes == "separate":
         return network(first, training=training), network(second, training=training)
-    if batch_norm != "joint":
-        raise ValueError(f'Expected `batch_norm` to be "joint" or "separate"; received {batch_norm!r}.')
+    if passes != "joint":
+        raise ValueError(f'Expected `passes` to be "joint" or "separate"; received {passes!r}.')
     rows = ops.shape(keras.tree.flatten(first)[0])[0]
     both = keras.tree.map_structure(lambda a, b: ops.concatenate([a, b]), first, second)
     outputs = network(both, training=training)
@@ -36,29 +47,24 @@ def run_pair(network, first, second, batch_norm="joint", training=False):
     )
 
 
-def encode_episode(encoder, x, training=False):
-    """Runs an encoder once over all rows of a batch of episodes.
+def frozen(network, x, training=False):
+    """Runs a network whose weights count as constants: gradients reach the input and not the weights.
+
+    With it two opposed aims share one optimizer: what a discriminator learns takes `stop_gradient(x)`, what fools it
+    takes `frozen(discriminator, x)`.
 
     Args:
-        encoder: network from an input to features `(rows, dim)`.
-        x: the streams of `kt.streams.episodes`: `{"support": (x, labels), "query": x}`.
-        training: whether this is a training step.
+        network: built network.
+        x: its input.
+        training: bool, whether this is a training step. BatchNormalization then normalises by the batch; its averages,
+            and the states of random seeds, do not move.
 
     Returns:
-        Features of the support `(episodes, rows, dim)`, its labels `(episodes, rows)`, and features of the queries
-        `(episodes, queries, dim)`.
+        The network's output.
     """
-    (support, labels), query = x["support"], x["query"]
-
-    def flat(rows):
-        return ops.reshape(rows, (-1, *rows.shape[2:]))
-
-    def by_episode(features, rows):
-        episodes, size = ops.shape(keras.tree.flatten(rows)[0])[:2]
-        return ops.reshape(check_features(features, encoder), (episodes, size, features.shape[-1]))
-
-    encoded = run_pair(encoder, *(keras.tree.map_structure(flat, rows) for rows in (support, query)), training=training)
-    return by_episode(encoded[0], support), labels, by_episode(encoded[1], query)
+    weights = [ops.stop_gradient(ops.convert_to_tensor(v)) for v in network.trainable_variables]
+    state = [ops.convert_to_tensor(v) for v in network.non_trainable_variables]
+    return network.stateless_call(weights, state, x, training=training)[0]
 
 
 def copy_network(network):
@@ -77,6 +83,54 @@ def copy_network(network):
         copy.build_from_config(network.get_build_config())
     copy.set_weights(network.get_weights())
     return copy
+
+
+def follower(network):
+    """Returns a copy of a network that learns by no gradient and draws nothing: a teacher, or an average to serve.
+
+    Run it with `training=True` where BatchNormalization shall normalise by the batch. Its variables do not train; its
+    layers stay trainable, since what is not puts BatchNormalization into inference mode. So setting `trainable = True`
+    of a model around it would make it learn by gradient.
+
+    Args:
+        network: built network.
+
+    Raises:
+        ValueError: if it is not built.
+    """
+    copy = copy_network(network)
+    for variable in copy.variables:
+        variable.trainable = False
+    for layer in all_layers(copy):
+        if isinstance(layer, _DROPOUT):
+            layer.rate = 0.0
+        elif isinstance(layer, layers.GaussianNoise):
+            layer.stddev = 0.0
+    return copy
+
+
+def follow(teacher, network, momentum, statistics="own"):
+    """Moves a `follower` towards its network: each trainable weight by the share 1 - momentum of the way.
+
+    Args:
+        teacher: network that `follower` made of `network`.
+        network: network that learns.
+        momentum: float, or scalar tensor, what the follower keeps.
+        statistics: `"own"`: BatchNormalization's averages, and what else does not train, are the follower's own, moved
+            by its own passes in training mode. `"copied"`: they are copied from the network, for a follower that runs
+            in inference mode. An average of averages is neither, and harms.
+
+    Raises:
+        ValueError: if `statistics` is neither.
+    """
+    if statistics not in ("own", "copied"):
+        raise ValueError(f'Expected `statistics` to be "own" or "copied"; received {statistics!r}.')
+    learned = {id(v) for v in network.trainable_weights}
+    for old, new in zip(teacher.weights, network.weights):
+        if id(new) in learned:
+            old.assign(momentum * old + (1.0 - momentum) * new)
+        elif statistics == "copied":
+            old.assign(new)
 
 
 def check_network(network, name):

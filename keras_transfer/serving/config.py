@@ -2,8 +2,8 @@
 
 import json
 import pathlib
-import uuid
 
+from keras_transfer.files import write_whole
 from keras_transfer.serving.versions import versions
 
 
@@ -31,9 +31,4 @@ def write_config(saved_models, file=None, base_path="/models"):
         for name, base in quoted
     )
     file = pathlib.Path(file or saved_models / "models.config")
-    beside = file.with_name(f".{uuid.uuid4().hex}")
-    try:
-        beside.write_text(f"model_config_list {{\n{text}}}\n", encoding="utf-8")
-        return beside.replace(file)
-    finally:
-        beside.unlink(missing_ok=True)
+    return write_whole(file, f"model_config_list {{\n{text}}}\n".encode())

@@ -3,10 +3,11 @@
 import pathlib
 
 import keras
-import numpy as np
 import tensorflow as tf
 
+from keras_transfer.model import signatures_of
 from keras_transfer.serving.versions import check_target, describe, write_version
+from keras_transfer.signatures import Signature, named, predicted, reader
 
 
 def export(
@@ -14,16 +15,31 @@ def export(
 ):
     """Writes `model` as the SavedModel `<path>/<version>/`, which TF Serving loads and any client can read.
 
-    Signatures, all with a dynamic batch and float32 outputs whatever the dtype policy:
+    What is served is what the model's `signatures` say, all with a first axis of any length and float32 outputs
+    whatever the dtype policy:
 
     - `serving_default`: `logits` (batch, classes), `probabilities` (batch, classes), `class_id` (batch,) int64 and,
       where `classes` are given, `class_name` (batch,) strings. A head of one logit z is binary: `probabilities` is
-      (batch, 2), sigmoid(-z) and sigmoid(z). A model with an `encoder`, no `head` and no `classes` serves `features`.
-    - `embed`: `features` (batch, dim), where the model has an `encoder` or `embed` is given.
+      (batch, 2), sigmoid(-z) and sigmoid(z). A method with an `encoder`, no `head` and no `classes` serves `features`.
+      A Keras model with a dict of outputs serves each under its key.
+    - `embed`: `features` (batch, dim), of a method with an `encoder`, or where `embed` is given.
+    - Of several tasks `serving_default` answers all, each prediction under the task's name, and a signature of the
+      task's name that one alone: no other head is computed. A task that has `classes` adds `<task>_probabilities`,
+      `<task>_class_id` and `<task>_class_name`.
+    - Of few-shot methods `serving_default` embeds, and `classify_episode` takes `support` (rows, ...), `labels` (rows,)
+      int32 and `query` (queries, ...) to `logits` (queries, classes), `probabilities` and `class_id`; labels are 0 to
+      classes - 1, each at least once, of any number of classes. `PrototypicalNetwork` adds `distance` (queries,), the
+      squared distance to the nearest prototype, answers -1 for unknown once it is calibrated, and lets classes come
+      later: `prototypes` takes `support` and `labels` to `prototypes` (classes, dim) and `counts` (classes,), zeros for
+      labels that are not there; `merge` takes `prototypes`, `counts`, `new_prototypes` and `new_counts` to those of all
+      examples together, where a new class is a new label; `classify` takes `prototypes`, `counts` and `query`.
+    - Of methods that adapt their weights (`MAML`, `ANIL`, `Reptile`) `adapt_and_classify`, which is `serving_default`
+      too, takes `support`, `labels` and `query` to `logits` (queries, ways), `probabilities` and `class_id`; or, for a
+      regression, `adapt_and_predict` takes `support`, `targets` (rows, outputs) and `query` to `prediction`. The
+      gradient steps are part of the graph.
 
-    A model with `heads` for several tasks serves each task's prediction under the task's name, in `serving_default` all
-    of them, and in a signature of the task's name that one alone: no other head is computed. A task that has `classes`
-    adds `<task>_probabilities`, `<task>_class_id` and `<task>_class_name`.
+    The server keeps no state: prototypes travel with the caller. TF Serving can batch the requests of signatures that
+    the card calls `rowwise`; those of episodes must not be batched, since their inputs differ in length.
 
     Only the variables that these signatures use are stored, each once. The version is written to a hidden directory
     beside it, whose name no server takes for a version, and renamed when complete; a failure leaves nothing behind.
@@ -31,17 +47,19 @@ def export(
     where tensorflow-serving-api is installed, warm-up requests with the first 4 rows of `x`, one per signature.
 
     Args:
-        model: built model. `model(x)` gives logits (batch, classes); see above for encoders alone.
+        model: built `keras.Model`. A method that adapts has to be compiled with its loss.
         path: directory of the versions; its name is the model's name for the server. Made where missing.
         x: real inputs as clients will send them: an array (batch, ...), or a dict or tuple of arrays. They set the
             names (dict), shapes and dtypes of the signatures (float64 becomes float32), the ranges in the card and the
-            warm-up requests, so pass rows that show the range.
+            warm-up requests, so pass rows that show the range. For a few-shot method also one episode,
+            `{"support": (rows, labels), "query": rows}`, without which labels are made up for the request; labels of a
+            float dtype are the targets of a regression.
         version: positive int; by default one more than the highest version in `path`.
         classes: class names in the order of the logits; two for a head of one logit. For several tasks a dict of the
             names of those tasks that are classifications.
         preprocessing: from `x` to the model's input, stored in the graph: raw uint8 images in, say. A layer or any
             callable of TensorFlow or `keras.ops`; a layer, where it holds weights or lookup tables.
-        embed: network from the model's input to features; by default `model.encoder` where there is one.
+        embed: network from the model's input to features, in place of what the method's own `embed` serves.
         input_name: name of the one input; a tuple of inputs is named `<input_name>_0`, `<input_name>_1`, ...
         metrics: what the card shall say about quality, `{"target_accuracy": 0.93}`; anything JSON can hold.
 
@@ -67,98 +85,37 @@ def export(
     if not model.built:
         raise ValueError(f"Expected a built model; received {model.name!r}, which has seen no batch yet.")
     classes = _strings(classes)
-    inputs = named(x, input_name)
-    signatures = signatures_of(model, type(x), list(inputs), classes, preprocessing, embed)
-    one_row = {name: tf.constant(value[:1]) for name, value in inputs.items()}
-    outputs = {name: signature(one_row) for name, signature in signatures.items()}  # before the work: it runs
+    signatures = served_signatures(model, x, classes, preprocessing, embed, input_name)
     card = {
         "model": type(model).__name__,
-        "inputs": {name: describe(value) for name, value in inputs.items()},
-        "outputs": {name: sorted(values) for name, values in outputs.items()},
+        "input_name": input_name,
+        "inputs": {s: {name: describe(value) for name, value in of.request.items()} for s, of in signatures.items()},
+        "outputs": {s: sorted(of.answer(_first_row(of))) for s, of in signatures.items()},  # before the work: it runs
+        "rowwise": [s for s, of in signatures.items() if of.rowwise],
         "classes": classes,
         "metrics": metrics or {},
     }
-    owners = [part for part in (preprocessing, model, embed) if isinstance(part, keras.Layer)]
-    return write_version(path, version, signatures, dict.fromkeys(signatures, inputs), owners, card)
+    owners = [model, *(part for part in (preprocessing, embed) if isinstance(part, keras.Layer))]
+    return write_version(path, version, signatures, owners, card)
 
 
-def signatures_of(model, kind, names, classes, preprocessing, embed):
-    """Returns `{signature: function}` of dicts of the inputs `names` to dicts of outputs; `kind` is the type of x."""
-    encoder, head = getattr(model, "encoder", None), getattr(model, "head", None)
-    embed = embed or encoder
-
-    def prepared(inputs):
-        x = {name: inputs[name] for name in names}  # a plain dict: TensorFlow wraps those it passes
-        if not issubclass(kind, dict):
-            x = kind(x.values()) if issubclass(kind, (tuple, list)) else x[names[0]]
-        return x if preprocessing is None else preprocessing(x)
-
-    def run(network, inputs):
-        output = network(prepared(inputs), training=False)
-        if not tf.is_tensor(output) or output.shape.rank < 2:
-            raise ValueError(f"Expected one tensor (batch, ..., dim) from {network!r}; received {output!r}.")
-        return tf.cast(output, tf.float32)
-
-    def features(inputs):
-        return {"features": run(embed, inputs)}
-
-    def predict(inputs):
-        if encoder is not None and head is None and classes is None:
-            return {"features": run(model, inputs)}
-        logits = run(model, inputs)
-        return {"logits": logits, **_classified(logits, classes)}
-
-    def predict_tasks(inputs, tasks=None):
-        found = model.infer(prepared(inputs), training=False, tasks=tasks)
-        outputs = {task: tf.cast(prediction, tf.float32) for task, prediction in found.items()}
-        for task in set(found) & set(classes or {}):
-            parts = _classified(outputs[task], classes[task])
-            outputs |= {f"{task}_{part}": value for part, value in parts.items()}
-        return outputs
-
-    signatures = {"serving_default": predict}
-    if hasattr(model, "heads"):
-        _check_task_names(model.heads, classes)
-        alone = {task: lambda inputs, task=task: predict_tasks(inputs, [task]) for task in model.heads}
-        signatures = {"serving_default": predict_tasks, **alone}
-    return signatures if embed is None else {**signatures, "embed": features}
+def served_signatures(model, x, classes, preprocessing, embed, input_name):
+    """Returns `{name: Signature}` of all that `export` serves; see there."""
+    signatures = signatures_of(model, x, classes, preprocessing, input_name)
+    if embed is None:
+        return signatures
+    request = named(x, input_name)
+    read = reader(x, request, preprocessing)
+    features = Signature(lambda inputs: predicted(embed(read(inputs), training=False), name="features"), request)
+    return {**signatures, "embed": features}
 
 
-def _classified(logits, classes):
-    """Probabilities and the class of logits; with class names also its name."""
-    # One logit z is the pair (0, z): its softmax is sigmoid(-z), sigmoid(z).
-    scores = logits if logits.shape[-1] > 1 else tf.concat([tf.zeros_like(logits), logits], -1)
-    if classes is not None and len(classes) != scores.shape[-1]:
-        raise ValueError(f"Expected {scores.shape[-1]} classes, as the head has; received {len(classes)}.")
-    outputs = {"probabilities": tf.nn.softmax(scores), "class_id": tf.argmax(scores, -1)}
-    return outputs if classes is None else {**outputs, "class_name": tf.gather(classes, outputs["class_id"])}
-
-
-def _check_task_names(tasks, classes):
-    if classes is not None and not (isinstance(classes, dict) and set(classes) <= set(tasks)):
-        raise ValueError(f"Expected `classes` as a dict of tasks among {list(tasks)}; received {classes}.")
-    taken = set(tasks) & {"serving_default", "embed"}
-    if taken:
-        raise ValueError(f"Expected tasks that do not bear the name of a signature; received {sorted(taken)}.")
+def _first_row(signature):
+    rows = 1 if signature.rowwise else None
+    return {name: tf.constant(value[:rows]) for name, value in signature.request.items()}
 
 
 def _strings(classes):
     if isinstance(classes, dict):
         return {task: _strings(names) for task, names in classes.items()}
     return None if classes is None else [str(name) for name in classes]
-
-
-def named(x, names):
-    """Returns `x` as a dict of arrays; `names` is a list of names, or the one name to make them from."""
-    parts = list(x) if isinstance(x, (tuple, list)) else [x]
-    if isinstance(names, str):
-        names = [names] if len(parts) == 1 else [f"{names}_{i}" for i in range(len(parts))]
-    arrays = x if isinstance(x, dict) else dict(zip(names, parts, strict=True))
-    return {name: _array(value) for name, value in arrays.items()}
-
-
-def _array(value):
-    value = np.asarray(value)
-    if value.dtype == object:  # strings
-        return np.array(value.tolist())
-    return value.astype("float32") if value.dtype == "float64" else value

@@ -1,5 +1,7 @@
-"""Reloads an export in a fresh process and compares it with the model in this one."""
+"""Runs an export in another process and compares it with the model in this one."""
 
+import atexit
+import contextlib
 import inspect
 import json
 import os
@@ -13,8 +15,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_transfer.serving.export import named, signatures_of
-from keras_transfer.serving.versions import find_version, read_card
+from keras_transfer.serving.export import served_signatures
+from keras_transfer.serving.versions import dtype_of, find_version, read_card
 
 
 class Verification(NamedTuple):
@@ -30,13 +32,15 @@ class Verification(NamedTuple):
 
 
 def verify(path, model, x, tolerance=1e-5, *, preprocessing=None, embed=None):
-    """Reloads an export in a fresh process and compares every signature with `model` in this one.
+    """Runs an export in another process and compares every signature with `model` in this one.
 
-    The fresh process can import neither Keras nor this package. It runs each signature on `x` and on its first row
-    alone; both sides compute on the CPU. `class_id` is compared in probability: how much less likely `model` finds
-    the exported class than its own. The stored variables are compared bit for bit with the weights of `encoder` and
-    `head` (of the whole model, where it has not both), of `preprocessing` and of `embed`: each is stored at most once,
-    and nothing else.
+    The other process can import neither Keras nor this package. It runs each signature on its request from `x` and,
+    where rows are answered one by one, on the first row alone; both sides compute on the CPU. `class_id` is compared in
+    probability: how much less likely `model` finds the exported class than its own. The stored variables are compared
+    bit for bit with those that the model's signatures read: each is stored at most once, and nothing else.
+
+    The process is started by the first call and serves later ones, as starting TensorFlow is most of the time; it ends
+    with this one.
 
     Args:
         path: one version, or the directory of the versions: then the highest.
@@ -52,13 +56,13 @@ def verify(path, model, x, tolerance=1e-5, *, preprocessing=None, embed=None):
     Raises:
         ValueError: the export and the model differ; the message lists every output and variable that does.
         FileNotFoundError: no export at `path`.
-        RuntimeError: the fresh process failed; the message ends with its last words.
+        RuntimeError: the other process failed; the message ends with its last words.
     """
     return verify_all([dict(path=path, model=model, x=x, preprocessing=preprocessing, embed=embed)], tolerance)[0]
 
 
 def verify_all(exports, tolerance=1e-5):
-    """`verify` for many exports in one fresh process: starting TensorFlow is most of its time.
+    """Does as `verify` for many exports, or for one on many inputs.
 
     Args:
         exports: list of dicts of `verify`'s arguments, `{"path": ..., "model": ..., "x": ...}`.
@@ -70,30 +74,35 @@ def verify_all(exports, tolerance=1e-5):
     Raises:
         As `verify`, at the first export that fails.
     """
-    jobs = []
-    for job in exports:
-        version = find_version(job["path"])
-        card = read_card(version)
-        inputs = named(job["x"], list(card["inputs"]))
-        rows = min(len(value) for value in inputs.values())
-        if rows < 2:
-            raise ValueError(f"Expected at least 2 rows in `x`, to run two batch sizes; received {rows}.")
-        cases = (("all", rows), ("first", 1))
-        jobs.append(
-            (
-                version,
-                {
-                    f"{case}/{signature}": {name: value[:count] for name, value in inputs.items()}
-                    for case, count in cases
-                    for signature in card["outputs"]
-                },
-            )
-        )
-    return [_compare(*job, *found, tolerance, **kwargs) for job, found, kwargs in zip(jobs, replay(jobs), exports)]
+    jobs = [_job(**job) for job in exports]
+    found = replay([(job.version, job.requests) for job in jobs])
+    return [_compare(job, *answers, tolerance) for job, answers in zip(jobs, found)]
+
+
+class _Job(NamedTuple):
+    version: pathlib.Path
+    signatures: dict
+    requests: dict  # {"<case>/<signature>": {input: array}}
+    owners: list
+
+
+def _job(path, model, x, preprocessing=None, embed=None):
+    version = find_version(path)
+    card = read_card(version)
+    signatures = served_signatures(model, x, card["classes"], preprocessing, embed, card["input_name"])
+    requests = {}
+    for name, signature in signatures.items():
+        requests[f"all/{name}"] = signature.request
+        if signature.rowwise:
+            rows = min(len(value) for value in signature.request.values())
+            if rows < 2:
+                raise ValueError(f"Expected at least 2 rows in `x`, to run two batch sizes; received {rows}.")
+            requests[f"first/{name}"] = {key: value[:1] for key, value in signature.request.items()}
+    return _Job(version, signatures, requests, [model, preprocessing, embed])
 
 
 def replay(jobs):
-    """Runs exports in a fresh process, which can import neither Keras nor this package.
+    """Runs exports in another process, which can import neither Keras nor this package.
 
     Args:
         jobs: list of pairs of the path of a version and its requests, `{"<case>/<signature>": {input: array}}`.
@@ -103,18 +112,14 @@ def replay(jobs):
         variable.
 
     Raises:
-        RuntimeError: the fresh process failed; the message ends with its last words.
+        RuntimeError: the process failed; the message ends with its last words.
     """
     with tempfile.TemporaryDirectory() as folder:
         for number, (version, requests) in enumerate(jobs):
             inputs = {f"{request}/{name}": array for request, x in requests.items() for name, array in x.items()}
             np.savez(f"{folder}/{number}.inputs.npz", **inputs)
             pathlib.Path(f"{folder}/{number}.export").write_text(str(version.resolve()), encoding="utf-8")
-        source = f"{inspect.getsource(_digest)}\n{inspect.getsource(_replay)}\n_replay({folder!r}, {len(jobs)})"
-        environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "2"}
-        process = subprocess.run([sys.executable, "-P", "-c", source], env=environment, capture_output=True, text=True)
-        if process.returncode:
-            raise RuntimeError(f"The fresh process failed to run the exports: {process.stderr[-2000:]}")
+        _Process.ask({"folder": folder, "count": len(jobs)})
         found = []
         for number in range(len(jobs)):
             with np.load(f"{folder}/{number}.outputs.npz") as outputs:
@@ -123,7 +128,54 @@ def replay(jobs):
         return found
 
 
-# `_digest` and `_replay` travel to the fresh process as source.
+class _Process:
+    """The other process: a line in for each question, a line out when it is answered, "" or what went wrong."""
+
+    running = None
+
+    def __init__(self):
+        self.words, self.owner = tempfile.TemporaryFile(), os.getpid()  # noqa: SIM115
+        source = f"{inspect.getsource(_digest)}\n{inspect.getsource(_replay)}\n{inspect.getsource(_serve)}\n_serve()"
+        self.process = subprocess.Popen(
+            [sys.executable, "-P", "-c", source],
+            env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "2"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.words,
+            text=True,
+        )
+        atexit.register(self.end)
+
+    @classmethod
+    def ask(cls, question):
+        """Asks the process, which is started where none runs."""
+        if cls.running is None or cls.running.owner != os.getpid():  # a fork has its parent's
+            cls.running = cls()
+        one, answer = cls.running, ""
+        with contextlib.suppress(BrokenPipeError):
+            one.process.stdin.write(json.dumps(question) + "\n")
+            one.process.stdin.flush()
+            answer = one.process.stdout.readline()
+        if not answer:
+            cls.running = None
+            one.end()
+            one.words.seek(0)
+            raise RuntimeError(f"The other process ended: {one.words.read().decode(errors='replace')[-2000:]}")
+        if json.loads(answer):
+            raise RuntimeError(f"The other process failed to run the exports: {json.loads(answer)[-2000:]}")
+
+    def end(self):
+        """Ends the process."""
+        if self.owner == os.getpid():
+            with contextlib.suppress(BrokenPipeError):
+                self.process.stdin.close()
+            self.process.kill()
+            self.process.wait()
+            self.process.stdout.close()
+            atexit.unregister(self.end)
+
+
+# These three travel to the other process as source.
 
 
 def _digest(array):
@@ -133,9 +185,6 @@ def _digest(array):
 
 
 def _replay(folder, count):
-    import sys
-
-    sys.modules["keras"] = sys.modules["keras_transfer"] = None  # from here on, importing either fails
     import json
 
     import numpy as np
@@ -160,45 +209,42 @@ def _replay(folder, count):
             json.dump([_digest(reader.get_tensor(key)) for key in keys], file)
 
 
-def _compare(version, requests, exported, digests, tolerance, path, model, x, preprocessing=None, embed=None):
-    card = read_card(version)
-    functions = signatures_of(model, type(x), list(card["inputs"]), card["classes"], preprocessing, embed)
-    encoder, head = getattr(model, "encoder", None), getattr(model, "head", None)
-    parts = [model] if encoder is None or head is None else [encoder, head]
-    parts += [part for part in (embed, preprocessing) if isinstance(part, keras.Layer)]
-    return compare(version, functions, requests, exported, digests, parts, tolerance)
+def _serve():
+    import json
+    import os
+    import sys
+    import traceback
+
+    sys.modules["keras"] = sys.modules["keras_transfer"] = None  # from here on, importing either fails
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what TensorFlow prints is no answer
+    for line in sys.stdin:
+        try:
+            _replay(**json.loads(line))
+            said = ""
+        except Exception:
+            said = traceback.format_exc()
+        answers.write(json.dumps(said) + "\n")
+        answers.flush()
 
 
-def compare(version, functions, requests, exported, digests, parts, tolerance):
-    """Compares what an export answered with what functions answer in this process.
-
-    Args:
-        version: path of the version.
-        functions: `{signature: function}` from a dict of inputs to a dict of outputs.
-        requests: as for `replay`.
-        exported: outputs from `replay`.
-        digests: of the stored variables, from `replay`.
-        parts: layers whose weights may be stored, each once.
-        tolerance: largest absolute difference that passes.
-
-    Returns:
-        A `Verification`.
-
-    Raises:
-        ValueError: the export and the functions differ; the message lists every output and variable that does.
-    """
-    expected, classes = {}, read_card(version)["classes"]
+def _compare(job, exported, digests, tolerance):
+    """Compares what an export answered and stores with what the model's signatures compute and read in this process."""
+    expected, read, classes = {}, {}, read_card(job.version)["classes"]
     with tf.device("CPU:0"):
-        for request, x in requests.items():
-            feed = {name: tf.constant(value) for name, value in x.items()}
-            for name, value in functions[request.partition("/")[2]](feed).items():
-                expected[f"{request}/{name}"] = value.numpy()
+        for name, signature in job.signatures.items():
+            function = _traced(signature)
+            read |= {id(variable): variable for variable in function.graph.variables}
+            for request in [request for request in job.requests if request.partition("/")[2] == name]:
+                feed = {key: tf.constant(value) for key, value in job.requests[request].items()}
+                expected |= {f"{request}/{key}": value.numpy() for key, value in function(**feed).items()}
     if exported.keys() != expected.keys():
-        raise ValueError(f"Expected the outputs {sorted(expected)}; {version} has {sorted(exported)}.")
+        raise ValueError(f"Expected the outputs {sorted(expected)}; {job.version} has {sorted(exported)}.")
     differences = {key: _difference(key, exported, expected, classes) for key in expected}
     wrong = [f"{key} differs by {value:.3g}" for key, value in differences.items() if not value <= tolerance]
-    weights = {id(weight): weight for part in parts for weight in part.weights}
-    unmatched = [(weight.path, _digest(np.asarray(weight))) for weight in weights.values()]
+    layers = [part for part in job.owners if isinstance(part, keras.Layer)]
+    paths = {id(weight.value): weight.path for layer in layers for weight in layer.variables}
+    unmatched = [(paths.get(key, value.name), _digest(value.numpy())) for key, value in read.items()]
     stored = []
     for digest in digests:
         match = next((entry for entry in unmatched if entry[1] == digest), None)
@@ -208,12 +254,21 @@ def compare(version, functions, requests, exported, digests, parts, tolerance):
             unmatched.remove(match)
             stored.append(match[0])
     if wrong:
-        raise ValueError(f"Expected {version} to equal the model within {tolerance}; " + "; ".join(wrong) + ".")
+        raise ValueError(f"Expected {job.version} to equal the model within {tolerance}; " + "; ".join(wrong) + ".")
     largest = {}
     for key, value in differences.items():
         signature = key.split("/")[1]
         largest[signature] = max(value, largest.get(signature, 0.0))
     return Verification(largest, sorted(stored))
+
+
+def _traced(signature):
+    """The function as a graph, which knows the variables that it reads."""
+    specs = {
+        key: tf.TensorSpec((None, *value.shape[1:]), dtype_of(value), name=key)
+        for key, value in signature.request.items()
+    }
+    return tf.function(lambda **inputs: signature.answer(inputs), autograph=False).get_concrete_function(**specs)
 
 
 def _difference(key, exported, expected, classes):

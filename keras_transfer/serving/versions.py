@@ -1,18 +1,17 @@
 """A version of a model on disk: `<model>/<version>/`, as TF Serving expects, with a card and warm-up requests."""
 
-import contextlib
 import datetime
 import json
 import pathlib
 import platform
-import shutil
 import sys
-import uuid
 import warnings
 
 import keras
 import numpy as np
 import tensorflow as tf
+
+from keras_transfer.files import write_folder_whole
 
 CARD = "assets.extra/card.json"
 WARM_UP = "assets.extra/tf_serving_warmup_requests"
@@ -20,14 +19,13 @@ WARM_UP_ROWS = 4
 OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"  # the one entry of a checkpoint that is no variable
 
 
-def write_version(path, version, signatures, requests, owners, card):
+def write_version(path, version, signatures, owners, card):
     """Writes a SavedModel version beside the others, whole or not at all.
 
     Args:
         path: `pathlib.Path` of the directory of the versions.
         version: positive int; None for one more than the highest.
-        signatures: `{signature: function}` from a dict of inputs to a dict of outputs.
-        requests: `{signature: {input: array}}`, real inputs of each, with a first axis that may have any length.
+        signatures: `{name: kt.signatures.Signature}`.
         owners: layers and models whose variables and lookup tables the functions use.
         card: dict of what shall be known about the model.
 
@@ -54,42 +52,38 @@ def write_version(path, version, signatures, requests, owners, card):
     for name, signature in signatures.items():
         specs = {
             key: keras.InputSpec(shape=(None, *value.shape[1:]), dtype=dtype_of(value), name=key)
-            for key, value in requests[name].items()
+            for key, value in signature.request.items()
         }
-        archive.add_endpoint(name, signature, [specs])
+        archive.add_endpoint(name, signature.answer, [specs])
 
-    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
-    staging = path / f".{uuid.uuid4().hex}"
-    try:
-        staging.mkdir(parents=True)
+    def write(folder):
         with warnings.catch_warnings():  # TensorFlow also traces the networks' own calls, wrapping their dicts
             warnings.filterwarnings("ignore", "(?s).*structure of `inputs` doesn't match the expected")
-            archive.write_out(str(staging), verbose=False)
-        (staging / "assets.extra").mkdir()
-        card["warm_up_requests"] = _write_warm_up(staging / WARM_UP, path.resolve().name, requests)
-        stored = dict(tf.train.list_variables(str(staging / "variables/variables")))
+            archive.write_out(str(folder), verbose=False)
+        (folder / "assets.extra").mkdir()
+        card["warm_up_requests"] = _write_warm_up(folder / WARM_UP, path.resolve().name, signatures)
+        stored = dict(tf.train.list_variables(str(folder / "variables/variables")))
         card["parameters"] = sum(int(np.prod(stored[key])) for key in stored if key != OBJECT_GRAPH)
-        (staging / CARD).write_text(to_json(card), encoding="utf-8")
-        return staging.rename(path / str(version or max(versions(path), default=0) + 1))
-    except BaseException:
-        shutil.rmtree(staging, ignore_errors=True)
-        for folder in missing:
-            with contextlib.suppress(OSError):
-                folder.rmdir()
-        raise
+        (folder / CARD).write_text(to_json(card), encoding="utf-8")
+
+    def name():
+        return str(version or max(versions(path), default=0) + 1)
+
+    return write_folder_whole(path, write, name)
 
 
-def _write_warm_up(file, model_name, requests):
+def _write_warm_up(file, model_name, signatures):
     """One PredictionLog per signature; returns whether tensorflow-serving-api was there to write them."""
     try:
         from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
     except ImportError:
         return False
     with tf.io.TFRecordWriter(str(file)) as writer:
-        for signature, inputs in requests.items():
+        for name, signature in signatures.items():
+            rows = WARM_UP_ROWS if signature.rowwise else None
             request = predict_pb2.PredictRequest(
-                model_spec={"name": model_name, "signature_name": signature},
-                inputs={name: tf.make_tensor_proto(value[:WARM_UP_ROWS]) for name, value in inputs.items()},
+                model_spec={"name": model_name, "signature_name": name},
+                inputs={key: tf.make_tensor_proto(value[:rows]) for key, value in signature.request.items()},
             )
             log = prediction_log_pb2.PredictionLog(predict_log={"request": request})
             writer.write(log.SerializeToString())

@@ -1,14 +1,16 @@
-"""What a weighting of tasks is: a small layer from the losses to their total, or from gradients to coefficients."""
+"""What a weighting of tasks is: a small layer from the losses to their total, or from their gradients to an update."""
 
 import keras
 from keras import ops
+
+from keras_transfer.gradients import gram, lengths, weighted_sum
 
 
 class Weighting(keras.layers.Layer):
     """Abstract. Weighs the losses of tasks.
 
-    A method builds it for the names of its tasks, and calls it on their losses in each step. `used` holds the weights
-    of the last training step, `(tasks,)` in the order of `tasks`, for pictures.
+    A method builds it for the names of its tasks; the base calls it on their losses in each step. `used` holds the
+    weights of the last training step, `(tasks,)` in the order of `tasks`, for pictures.
     """
 
     on = None  # it weighs losses, by which there is one gradient
@@ -48,6 +50,11 @@ class Weighting(keras.layers.Layer):
     def stack(self, losses):
         """Returns the losses `(tasks,)`."""
         return ops.stack([ops.cast(losses[task], "float32") for task in self.tasks])
+
+    def logs(self):
+        """Returns `{name: scalar}` of the last training step: `<task>_weight` of each task."""
+        weights = ops.unstack(ops.convert_to_tensor(self.used), len(self.tasks))
+        return {f"{task}_weight": weight for task, weight in zip(self.tasks, weights)}
 
     def weigh(self, losses, weights, training):
         """Returns the sum of losses by weights that are held still, and keeps the weights."""
@@ -90,22 +97,33 @@ class GradientWeighting(Weighting):
         """Returns the sum of the losses, which coefficients of their gradients replace in training."""
         return ops.sum(self.stack(losses))
 
-    def coefficients(self, gram, losses):
+    def coefficients(self, gram):
         """Returns what each task's gradient counts, `(tasks,)`.
 
         Args:
             gram: tensor `(tasks, tasks)`, the inner products of the gradients.
-            losses: tensor `(tasks,)`.
         """
         raise NotImplementedError
 
-    def update(self, gram, losses):
-        """Returns the coefficients in a training step, and keeps them and the cosines."""
-        lengths = ops.sqrt(ops.maximum(ops.diagonal(gram), 1e-30))
-        self.cosines.assign(gram / (lengths[:, None] * lengths))
-        found = self.coefficients(gram, losses)
+    def combine(self, gradients):
+        """Returns the weighted sum of the tasks' gradients in a training step; keeps the coefficients and cosines.
+
+        Args:
+            gradients: dict of the tasks' names to lists of tensors, of the same shapes for each task.
+        """
+        by_task = [gradients[task] for task in self.tasks]
+        products = gram(by_task)
+        norms = lengths(products)
+        self.cosines.assign(products / (norms[:, None] * norms))
+        found = self.coefficients(products)
         self.used.assign(found)
-        return found
+        return weighted_sum(by_task, found)
+
+    def logs(self):
+        """Returns the weights, and `<task>_<other>_cosine` between the gradients of every two tasks."""
+        cosines = ops.convert_to_tensor(self.cosines)
+        pairs = [(i, j) for j in range(len(self.tasks)) for i in range(j)]
+        return {**super().logs(), **{f"{self.tasks[i]}_{self.tasks[j]}_cosine": cosines[i, j] for i, j in pairs}}
 
     def get_config(self):
         """Returns the settings."""

@@ -29,7 +29,7 @@ class CAGrad(GradientWeighting):
             raise ValueError(f"Expected `strength` in [0, 1); received {strength}.")
         self.strength = strength
 
-    def coefficients(self, gram, losses):
+    def coefficients(self, gram):
         """Returns the coefficients, times the number of tasks."""
         return len(self.tasks) * gradients.cagrad(gram, self.strength)
 

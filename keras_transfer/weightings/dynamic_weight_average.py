@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_transfer.gradients import TINY
 from keras_transfer.weightings.base import Weighting
 
 
@@ -46,7 +47,7 @@ class DynamicWeightAverage(Weighting):
         if not training:
             return ops.sum(self.stack(losses))
         known = ops.all(self.before > 0)
-        ratios = ops.where(known, self.last / ops.maximum(self.before, 1e-30), 1.0)
+        ratios = ops.where(known, self.last / ops.maximum(self.before, TINY), 1.0)
         total = self.weigh(losses, len(self.tasks) * ops.softmax(ratios / self.temperature), training)
         count, sums = self.count + 1.0, self.sums + ops.stop_gradient(self.stack(losses))
         full = count >= self.steps

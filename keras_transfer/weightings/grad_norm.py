@@ -3,6 +3,9 @@
 import keras
 from keras import ops
 
+from keras_transfer import gradients
+from keras_transfer.gradients import TINY
+from keras_transfer.networks import all_rows
 from keras_transfer.weightings.base import GradientWeighting
 
 
@@ -38,16 +41,24 @@ class GradNorm(GradientWeighting):
         self.asymmetry, self.rate = asymmetry, rate
 
     def build(self, input_shape):
-        """Makes the weights and the first losses, which the first batch with labels sets."""
+        """Makes the weights, the losses, and the first ones, which the first batch with labels sets."""
         super().build(input_shape)
         self.task_weights, self.first = self.state("task_weights", 1.0), self.state("first", 0.0)
+        self.losses_now = self.state("losses_now", 0.0)
 
-    def coefficients(self, gram, losses):
+    def call(self, losses, training=False):
+        """Returns the sum of the losses, and keeps those of the global batch for the weights."""
+        if training:
+            self.losses_now.assign(ops.mean(all_rows(ops.stop_gradient(self.stack(losses))[None]), axis=0))
+        return super().call(losses, training)
+
+    def coefficients(self, gram):
         """Moves the weights and returns them."""
+        losses = ops.convert_to_tensor(self.losses_now)
         self.first.assign(ops.where(self.first > 0, self.first, losses))  # 0 until a batch has a label of the task
-        lengths, tasks = ops.sqrt(ops.maximum(ops.diagonal(gram), 1e-30)), len(self.tasks)
+        lengths, tasks = gradients.lengths(gram), len(self.tasks)
         weighted = self.task_weights * lengths
-        pace = ops.where(self.first > 0, losses / ops.maximum(self.first, 1e-30), 1.0)
+        pace = ops.where(self.first > 0, losses / ops.maximum(self.first, TINY), 1.0)
         pace = pace / ops.maximum(ops.mean(pace), 1e-8)
         excess = ops.sign(weighted - ops.mean(weighted) * pace**self.asymmetry)
         moved = ops.maximum(self.task_weights - self.rate * excess * lengths / ops.mean(weighted), 1e-3)

@@ -28,11 +28,11 @@ class MGDA(GradientWeighting):
         super().__init__(on, **kwargs)
         self.normalized = normalized
 
-    def coefficients(self, gram, losses):
+    def coefficients(self, gram):
         """Returns the weights, times the number of tasks."""
         scale = ops.ones_like(gram[0])
         if self.normalized:
-            lengths = ops.sqrt(ops.maximum(ops.diagonal(gram), 1e-30))
+            lengths = gradients.lengths(gram)
             scale = ops.mean(lengths) / lengths
         return len(self.tasks) * scale * gradients.mgda(gram * scale[:, None] * scale)
 

@@ -26,7 +26,7 @@ class PCGrad(GradientWeighting):
         self.seed = seed
         self.draws = keras.random.SeedGenerator(seed)
 
-    def coefficients(self, gram, losses):
+    def coefficients(self, gram):
         """Returns the coefficients of the sum of the projected gradients."""
         tasks = len(self.tasks)
         if tasks == 2:  # one other task each

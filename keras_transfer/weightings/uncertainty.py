@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_transfer.gradients import TINY
 from keras_transfer.networks import all_rows
 from keras_transfer.weightings.base import Weighting
 
@@ -61,7 +62,7 @@ class Uncertainty(Weighting):
         moved = self.rate * ops.convert_to_tensor(self.scaled_log_variances)
         if self.first is None:
             return moved
-        return moved + ops.where(self.first > 0, ops.log(2.0 * self.halves * ops.maximum(self.first, 1e-30)), 0.0)
+        return moved + ops.where(self.first > 0, ops.log(2.0 * self.halves * ops.maximum(self.first, TINY)), 0.0)
 
     def call(self, losses, training=False):
         """Returns the total."""

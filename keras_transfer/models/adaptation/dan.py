@@ -4,7 +4,8 @@ import keras
 
 from keras_transfer.losses.mmd import mmd
 from keras_transfer.model import TransferModel
-from keras_transfer.networks import all_rows, check_features, run_pair
+from keras_transfer.models.adaptation.shared import encode_domains
+from keras_transfer.networks import all_rows
 
 
 @keras.saving.register_keras_serializable(package="keras_transfer")
@@ -19,7 +20,7 @@ class DAN(TransferModel):
         encoder: network from an input to features `(batch, dim)`.
         head: network from features to the prediction, logits `(batch, classes)`.
         mmd_weight: float or schedule, the weight of `mmd`, which is at most 2.
-        batch_norm: `"joint"`: both domains go through the encoder in one pass, BatchNormalization shares its statistics
+        passes: `"joint"`: both domains go through the encoder in one pass, BatchNormalization shares its statistics
             between them. `"separate"`: one pass each, every domain normalised by its own statistics while the moving
             averages, which serve, mix both.
 
@@ -42,16 +43,14 @@ class DAN(TransferModel):
 
     streams = ("source", "target")
 
-    def __init__(self, encoder, head, mmd_weight=1.0, batch_norm="joint", **kwargs):
+    def __init__(self, encoder, head, mmd_weight=1.0, passes="joint", **kwargs):
         super().__init__({"task": 1.0, "mmd": mmd_weight}, **kwargs)
         self.encoder, self.head = encoder, head
-        self.mmd_weight, self.batch_norm = mmd_weight, batch_norm
+        self.mmd_weight, self.passes = mmd_weight, passes
 
     def forward(self, x, training=False):
         """Returns the source prediction and the features of both domains."""
-        source, target = run_pair(self.encoder, x["source"], x["target"], self.batch_norm, training)
-        check_features(source, self.encoder)
-        return {"prediction": self.head(source, training=training), "source": source, "target": target}
+        return encode_domains(self.encoder, self.head, x, self.passes, training)
 
     def loss_terms(self, x, y, outputs, sample_weight=None):
         """Returns `task` and `mmd`."""

@@ -25,7 +25,7 @@ class DANN(TransferModel):
         discriminator: network from features to one logit `(batch, 1)`: source is 0, target is 1.
         reversal: float or schedule, the strength of the reversed gradient; `kt.schedules.DannRamp` in the paper.
         domain_weight: float or schedule, the weight of `domain`.
-        batch_norm: `"joint"`: both domains go through encoder and discriminator in one pass, BatchNormalization shares
+        passes: `"joint"`: both domains go through encoder and discriminator in one pass, BatchNormalization shares
             its statistics between them. `"separate"`: one pass each, every domain normalised by its own statistics
             while the moving averages, which serve, mix both.
 
@@ -47,11 +47,11 @@ class DANN(TransferModel):
 
     streams = ("source", "target")
 
-    def __init__(self, encoder, head, discriminator, reversal=1.0, domain_weight=1.0, batch_norm="joint", **kwargs):
+    def __init__(self, encoder, head, discriminator, reversal=1.0, domain_weight=1.0, passes="joint", **kwargs):
         super().__init__({"task": 1.0, "domain": domain_weight}, **kwargs)
         self.encoder, self.head, self.discriminator = encoder, head, discriminator
         self.reversal, self.domain_weight = reversal, domain_weight
-        self.batch_norm = batch_norm
+        self.passes = passes
         self.reverse = GradientReversal()
 
     def forward(self, x, training=False):
@@ -63,7 +63,7 @@ class DANN(TransferModel):
             return features, self.discriminator(self.reverse(features, strength=strength), training=training)
 
         (source, source_domain), (_, target_domain) = run_pair(
-            encode_and_discriminate, x["source"], x["target"], self.batch_norm, training
+            encode_and_discriminate, x["source"], x["target"], self.passes, training
         )
         if source_domain.shape[1:] != (1,):
             raise ValueError(

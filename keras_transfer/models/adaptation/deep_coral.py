@@ -4,7 +4,8 @@ import keras
 
 from keras_transfer.losses.coral import coral
 from keras_transfer.model import TransferModel
-from keras_transfer.networks import all_rows, check_features, run_pair
+from keras_transfer.models.adaptation.shared import encode_domains
+from keras_transfer.networks import all_rows
 
 
 @keras.saving.register_keras_serializable(package="keras_transfer")
@@ -20,7 +21,7 @@ class DeepCORAL(TransferModel):
         head: network from features to the prediction, logits `(batch, classes)`.
         coral_weight: float or schedule, the weight of `coral`. The division by `4 dim^2` makes it small: for features
             of about unit variance expect weights from 1 to 1000, more for wider features.
-        batch_norm: `"joint"`: both domains go through the encoder in one pass, BatchNormalization shares its statistics
+        passes: `"joint"`: both domains go through the encoder in one pass, BatchNormalization shares its statistics
             between them. `"separate"`: one pass each, every domain normalised by its own statistics while the moving
             averages, which serve, mix both.
 
@@ -44,16 +45,14 @@ class DeepCORAL(TransferModel):
 
     streams = ("source", "target")
 
-    def __init__(self, encoder, head, coral_weight=1.0, batch_norm="joint", **kwargs):
+    def __init__(self, encoder, head, coral_weight=1.0, passes="joint", **kwargs):
         super().__init__({"task": 1.0, "coral": coral_weight}, **kwargs)
         self.encoder, self.head = encoder, head
-        self.coral_weight, self.batch_norm = coral_weight, batch_norm
+        self.coral_weight, self.passes = coral_weight, passes
 
     def forward(self, x, training=False):
         """Returns the source prediction and the features of both domains."""
-        source, target = run_pair(self.encoder, x["source"], x["target"], self.batch_norm, training)
-        check_features(source, self.encoder)
-        return {"prediction": self.head(source, training=training), "source": source, "target": target}
+        return encode_domains(self.encoder, self.head, x, self.passes, training)
 
     def loss_terms(self, x, y, outputs, sample_weight=None):
         """Returns `task` and `coral`."""

@@ -3,9 +3,18 @@
 import keras
 from keras import ops
 
-from keras_transfer.inner_loop import TaskNetwork, adapted_copy, check_adaptable, descend, for_each_task, inner_steps
 from keras_transfer.model import TransferModel
-from keras_transfer.networks import check_features, encode_episode
+from keras_transfer.models.meta.shared import (
+    TaskNetwork,
+    adapted_copy,
+    adapting_signatures,
+    check_adaptable,
+    descend,
+    encode_episode,
+    for_each_task,
+    inner_steps,
+)
+from keras_transfer.networks import check_features
 
 
 @keras.saving.register_keras_serializable(package="keras_transfer")
@@ -77,6 +86,13 @@ class ANIL(TransferModel):
     def loss_terms(self, x, y, outputs, sample_weight=None):
         """Returns `task`."""
         return {"task": self.task_loss(y, outputs["prediction"], sample_weight)}
+
+    def signatures(self, x, classes=None, prepare=None, input_name="images"):
+        """Returns `adapt_and_classify`, or `adapt_and_predict` where x is an episode with targets of a float dtype.
+
+        It takes a support and queries, and is `serving_default` too; see `kt.export`.
+        """
+        return adapting_signatures(self, x, classes, prepare)
 
     def adapt(self, x, y, steps=None):
         """Adapts to one task.

@@ -3,8 +3,17 @@
 import keras
 from keras import ops
 
-from keras_transfer.inner_loop import TaskNetwork, adapted_copy, check_adaptable, descend, for_each_task, inner_steps
 from keras_transfer.model import TransferModel
+from keras_transfer.models.meta.shared import (
+    TaskNetwork,
+    adapted_copy,
+    adapting_signatures,
+    check_adaptable,
+    descend,
+    for_each_task,
+    inner_steps,
+    mean_loss,
+)
 
 
 @keras.saving.register_keras_serializable(package="keras_transfer")
@@ -18,7 +27,7 @@ class MAML(TransferModel):
     through the inner steps (second order). What is frozen in the network does not adapt.
 
     On plain inputs the model is the network with the weights w, before any adaptation; `adapt` returns an ordinary
-    model of one task, and `kt.serving.export_episodes` serves the adaptation itself.
+    model of one task, and `kt.export` serves the adaptation itself.
 
     Args:
         network: built network from an input to the prediction `(batch, outputs)`, one output for each way; without
@@ -29,14 +38,14 @@ class MAML(TransferModel):
         first_order: bool, whether the gradients of the inner steps count as constants (FOMAML): faster, and less
             accurate.
         learn_rates: bool, whether each weight tensor has a rate of its own that is learned, beginning at `rate`.
-        batch_norm: how BatchNormalization normalises. `"support"`: the support by its own statistics, and the queries
-            by those of the support (inductive). `"batch"`: support and queries by their own, as in the paper
-            (transductive: an answer depends on the other queries, and such numbers are higher). `"frozen"`: all by the
+        statistics: which statistics BatchNormalization normalises by. `"support"`: the support by its own, and the
+            queries by those of the support (inductive). `"batch"`: support and queries by their own, as in the paper
+            (transductive: an answer depends on the other queries, and such numbers are higher). `"moving"`: all by the
             moving averages, for a pretrained network. Those never move here.
 
     Raises:
         ValueError: if the network is not built, has nothing to train or draws random numbers; if `steps`, `test_steps`,
-            `rate` or `batch_norm` is out of range.
+            `rate` or `statistics` is out of range.
 
     Example:
 
@@ -65,15 +74,15 @@ class MAML(TransferModel):
         test_steps=None,
         first_order=False,
         learn_rates=False,
-        batch_norm="support",
+        statistics="support",
         **kwargs,
     ):
         super().__init__({"task": 1.0}, **kwargs)
-        check_adaptable(network, "network", {"steps": steps, "test_steps": test_steps}, batch_norm)
+        check_adaptable(network, "network", {"steps": steps, "test_steps": test_steps}, statistics)
         if not rate > 0:
             raise ValueError(f"Expected a positive `rate`; received {rate}.")
         self.network, self.steps, self.rate, self.test_steps = network, steps, rate, test_steps
-        self.first_order, self.learn_rates, self.batch_norm = first_order, learn_rates, batch_norm
+        self.first_order, self.learn_rates, self.statistics = first_order, learn_rates, statistics
         self.autocast = False  # targets in the support keep their precision
         self.rates = self.add_weight(
             shape=(len(network.trainable_variables),),
@@ -88,7 +97,7 @@ class MAML(TransferModel):
 
     def forward(self, x, training=False):
         """Returns the prediction `(episodes, queries, outputs)` after adaptation to each support."""
-        tasks = TaskNetwork(self.network, self.batch_norm)
+        tasks = TaskNetwork(self.network, self.statistics)
         steps = inner_steps(self, training)
 
         def answer(task):
@@ -100,13 +109,14 @@ class MAML(TransferModel):
 
     def loss_terms(self, x, y, outputs, sample_weight=None):
         """Returns `task`."""
-        answers = outputs["answers"]
-        if not isinstance(answers, list):
-            return {"task": self.task_loss(y, answers, sample_weight)}
-        # One loss of all would keep every task's way back waiting for every task's way there.
-        weights = [None] * len(answers) if sample_weight is None else ops.unstack(sample_weight)
-        losses = [self.task_loss(*task) for task in zip(ops.unstack(y), answers, weights)]
-        return {"task": sum(losses) / len(losses)}
+        return {"task": mean_loss(self.task_loss, y, outputs["answers"], sample_weight)}
+
+    def signatures(self, x, classes=None, prepare=None, input_name="images"):
+        """Returns `adapt_and_classify`, or `adapt_and_predict` where x is an episode with targets of a float dtype.
+
+        It takes a support and queries, and is `serving_default` too; see `kt.export`.
+        """
+        return adapting_signatures(self, x, classes, prepare)
 
     def adapt(self, x, y, steps=None):
         """Adapts to one task.
@@ -118,11 +128,11 @@ class MAML(TransferModel):
 
         Returns:
             A copy of the network with the weights of this task, an ordinary `keras.Model`. It answers each query by
-            itself: BatchNormalization holds the support's statistics, unless they are frozen.
+            itself: BatchNormalization holds the support's statistics, unless `statistics` are the moving ones.
         """
         steps = inner_steps(self) if steps is None else steps
         x, y = keras.tree.map_structure(ops.convert_to_tensor, (x, y))
-        tasks = TaskNetwork(self.network, self.batch_norm)
+        tasks = TaskNetwork(self.network, self.statistics)
         weights = self._adapt(tasks, x, y, steps)
         return adapted_copy(self.network, weights, tasks.served_state(weights, x))
 

@@ -5,7 +5,16 @@ from keras import ops
 
 from keras_transfer.layers.prototypes import ABSENT, squared_distances
 from keras_transfer.model import TransferModel
-from keras_transfer.networks import check_features, encode_episode
+from keras_transfer.models.meta.shared import (
+    as_it_is,
+    checked_labels,
+    embedding_signatures,
+    encode_episode,
+    episode_of,
+    every_label,
+)
+from keras_transfer.networks import check_features
+from keras_transfer.signatures import Signature, classified
 
 
 @keras.saving.register_keras_serializable(package="keras_transfer")
@@ -58,20 +67,10 @@ class MatchingNetwork(TransferModel):
     def forward(self, x, training=False):
         """Returns the prediction `(episodes, queries, support rows)`."""
         support, labels, query = encode_episode(self.encoder, x, training)
-        return {"prediction": self.logits(support, labels, query, ops.shape(labels)[-1])}
+        return {"prediction": self._logits(support, labels, query, ops.shape(labels)[-1])}
 
-    def logits(self, support, labels, query, classes):
-        """Compares features of queries with those of the support.
-
-        Args:
-            support: features `(..., rows, dim)`.
-            labels: integer tensor `(..., rows)`, 0 to `classes - 1`.
-            query: features `(..., queries, dim)`.
-            classes: int, or a scalar tensor on TensorFlow.
-
-        Returns:
-            Tensor `(..., queries, classes)`: log sum over each class of exp(similarity / temperature).
-        """
+    def _logits(self, support, labels, query, classes):
+        """Log sum over each class of exp(similarity / temperature), `(..., queries, classes)`."""
         if self.cosine:
             support, query = (ops.normalize(ops.cast(x, "float32"), axis=-1) for x in (support, query))
             similarity = ops.matmul(query, ops.swapaxes(support, -1, -2))
@@ -85,3 +84,20 @@ class MatchingNetwork(TransferModel):
     def loss_terms(self, x, y, outputs, sample_weight=None):
         """Returns `task`."""
         return {"task": self.task_loss(y, outputs["prediction"], sample_weight)}
+
+    def signatures(self, x, classes=None, prepare=None, input_name="images"):
+        """Returns `classify_episode`, for any way and shot, and `embed`, which is `serving_default` too."""
+        (support, labels, query), prepare = episode_of(x), prepare or as_it_is
+
+        def classify_episode(inputs):
+            labels, number = checked_labels(inputs["support"], inputs["labels"])
+            labels = every_label(labels, number)
+            rows, queries = (self.infer(prepare(inputs[name])) for name in ("support", "query"))
+            logits = self._logits(rows, labels, queries, number)
+            return {"logits": logits, **classified(logits)}
+
+        request = {"support": support, "labels": labels, "query": query}
+        return {
+            **embedding_signatures(self, x, prepare, input_name),
+            "classify_episode": Signature(classify_episode, request, rowwise=False),
+        }

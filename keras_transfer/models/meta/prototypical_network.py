@@ -6,7 +6,16 @@ from keras import ops
 
 from keras_transfer.layers.prototypes import ABSENT, class_means, squared_distances
 from keras_transfer.model import TransferModel
-from keras_transfer.networks import check_features, encode_episode
+from keras_transfer.models.meta.shared import (
+    as_it_is,
+    checked_labels,
+    embedding_signatures,
+    encode_episode,
+    episode_of,
+    every_label,
+)
+from keras_transfer.networks import check_features
+from keras_transfer.signatures import Signature, classified
 
 
 @keras.saving.register_keras_serializable(package="keras_transfer")
@@ -22,7 +31,7 @@ class PrototypicalNetwork(TransferModel):
 
     Train on `kt.streams.episodes`; more ways than in the test help, and as many shots. The prediction has a column for
     each support row, as there can be no more classes; columns beyond the last class hold -1e9. What is served on plain
-    inputs is the features; `kt.serving.export_episodes` serves classification, with classes that come later.
+    inputs is the features; `kt.export` serves classification, with classes that come later.
 
     Args:
         encoder: network from an input to features `(batch, dim)`, without an activation at its end in the paper.
@@ -34,7 +43,7 @@ class PrototypicalNetwork(TransferModel):
     model = kt.models.PrototypicalNetwork(encoder)
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
     model.fit(stream, epochs=50)
-    kt.serving.export_episodes(model, "saved_models/letters", images[:20])
+    kt.export(model, "saved_models/letters", images[:20])
     ```
 
     Departs: the paper halves the learning rate every 2,000 episodes; that is the optimizer's matter here.
@@ -64,20 +73,7 @@ class PrototypicalNetwork(TransferModel):
     def forward(self, x, training=False):
         """Returns the prediction `(episodes, queries, support rows)`."""
         support, labels, query = encode_episode(self.encoder, x, training)
-        return {"prediction": self.logits(*class_means(support, labels, ops.shape(labels)[-1]), query)}
-
-    def logits(self, prototypes, counts, query):
-        """Compares features of queries with prototypes.
-
-        Args:
-            prototypes: tensor `(..., classes, dim)`.
-            counts: tensor `(..., classes)`, the number of examples of each; 0 for a class that is not there.
-            query: features `(..., queries, dim)`.
-
-        Returns:
-            Tensor `(..., queries, classes)`: minus the squared distances.
-        """
-        return ops.where(ops.expand_dims(counts, -2) > 0, -squared_distances(query, prototypes), ABSENT)
+        return {"prediction": prototype_logits(*class_means(support, labels, ops.shape(labels)[-1]), query)}
 
     def loss_terms(self, x, y, outputs, sample_weight=None):
         """Returns `task`."""
@@ -103,6 +99,75 @@ class PrototypicalNetwork(TransferModel):
         self.unknown_distance.assign(np.quantile(np.concatenate(nearest), known))
         return float(self.unknown_distance.numpy())
 
+    def signatures(self, x, classes=None, prepare=None, input_name="images"):
+        """Returns `classify_episode`, `prototypes`, `merge`, `classify` and `embed`, which is `serving_default` too.
+
+        A class is known by its prototype alone, so that classes can come later; see `kt.export`.
+        """
+        support, labels, query = episode_of(x)
+
+        def features(rows):
+            return self.infer((prepare or as_it_is)(rows))
+
+        def classify(inputs):
+            logits = prototype_logits(inputs["prototypes"], inputs["counts"], features(inputs["query"]))
+            distance = -ops.max(logits, axis=-1)
+            answers = classified(logits)
+            known = ops.where(distance > self.unknown_distance, ops.cast(-1, "int64"), answers["class_id"])
+            return {"logits": logits, **answers, "class_id": known, "distance": distance}
+
+        def prototypes(inputs):
+            labels, number = checked_labels(inputs["support"], inputs["labels"])
+            means, counts = class_means(features(inputs["support"]), labels, number)
+            return {"prototypes": means, "counts": counts}
+
+        def classify_episode(inputs):
+            labels, number = checked_labels(inputs["support"], inputs["labels"])
+            labels = every_label(labels, number)
+            return classify({**prototypes({**inputs, "labels": labels}), "query": inputs["query"]})
+
+        examples = {"support": support, "labels": labels}
+        means = {name: ops.convert_to_numpy(value) for name, value in prototypes(examples).items()}
+        more = {f"new_{name}": value[:1] for name, value in means.items()}
+        episodes = {
+            "classify_episode": (classify_episode, {**examples, "query": query}),
+            "prototypes": (prototypes, examples),
+            "merge": (merge_prototypes, {**means, **more}),
+            "classify": (classify, {**means, "query": query}),
+        }
+        return {
+            **embedding_signatures(self, x, prepare, input_name),
+            **{name: Signature(answer, request, rowwise=False) for name, (answer, request) in episodes.items()},
+        }
+
+
+def prototype_logits(prototypes, counts, query):
+    """Compares features of queries with prototypes.
+
+    Args:
+        prototypes: tensor `(..., classes, dim)`.
+        counts: tensor `(..., classes)`, the number of examples of each; 0 for a class that is not there.
+        query: features `(..., queries, dim)`.
+
+    Returns:
+        Tensor `(..., queries, classes)`: minus the squared distances.
+    """
+    return ops.where(ops.expand_dims(counts, -2) > 0, -squared_distances(query, prototypes), ABSENT)
+
+
+def merge_prototypes(inputs):
+    """Returns the `prototypes` and `counts` of two sets of examples together, of as many classes as the larger has."""
+    old, new = ((inputs[f"{age}prototypes"], inputs[f"{age}counts"]) for age in ("", "new_"))
+    classes = ops.maximum(*(ops.shape(counts)[0] for _, counts in (old, new)))
+
+    def sums(means, counts):
+        more = classes - ops.shape(counts)[0]
+        return ops.pad(means * counts[:, None], [[0, more], [0, 0]]), ops.pad(counts, [[0, more]])
+
+    (old_sum, old_count), (new_sum, new_count) = sums(*old), sums(*new)
+    counts = old_count + new_count
+    return {"prototypes": (old_sum + new_sum) / ops.maximum(counts, 1.0)[:, None], "counts": counts}
+
 
 def simple_shot(encoder, features):
     """Makes the few-shot baseline SimpleShot of an encoder that was trained otherwise: CL2N in the paper.
@@ -125,7 +190,7 @@ def simple_shot(encoder, features):
     Example:
 
     ```python
-    model = kt.models.simple_shot(backbone, kt.streams.cached_features(backbone, images))
+    model = kt.models.simple_shot(backbone, kt.backbones.cached_features(backbone, images))
     model.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
     model.evaluate(kt.streams.episodes(new_images, new_labels, ways=5, shots=1))
     ```

@@ -3,8 +3,16 @@
 import keras
 from keras import ops
 
-from keras_transfer.inner_loop import TaskNetwork, adapted_copy, check_adaptable, for_each_task, gradient, inner_steps
 from keras_transfer.model import TransferModel
+from keras_transfer.models.meta.shared import (
+    TaskNetwork,
+    adapted_copy,
+    adapting_signatures,
+    check_adaptable,
+    for_each_task,
+    gradient,
+    inner_steps,
+)
 
 
 @keras.saving.register_keras_serializable(package="keras_transfer")
@@ -26,7 +34,7 @@ class Reptile(TransferModel):
         batch_size: int, support rows in a step; mini-batch k of n holds the rows k, k + n, k + 2n ..., so that a
             support in the order of its classes gives some of each. Rows that do not fill one are left out.
         test_steps: int, steps outside of training, many; None: `steps`.
-        batch_norm: as in `MAML`.
+        statistics: as in `MAML`.
 
     Raises:
         ValueError: if the network is not built, has nothing to train or draws random numbers, or an argument is out of
@@ -52,13 +60,13 @@ class Reptile(TransferModel):
 
     streams = ("support", "query")
 
-    def __init__(self, network, steps=5, rate=1e-3, batch_size=10, test_steps=50, batch_norm="support", **kwargs):
+    def __init__(self, network, steps=5, rate=1e-3, batch_size=10, test_steps=50, statistics="support", **kwargs):
         super().__init__({"distance": 1.0}, **kwargs)
-        check_adaptable(network, "network", {"steps": steps, "test_steps": test_steps}, batch_norm)
+        check_adaptable(network, "network", {"steps": steps, "test_steps": test_steps}, statistics)
         if not (rate > 0 and batch_size >= 1):
             raise ValueError(f"Expected a positive `rate` and `batch_size`; received {rate} and {batch_size}.")
         self.network, self.steps, self.rate, self.batch_size = network, steps, rate, batch_size
-        self.test_steps, self.batch_norm = test_steps, batch_norm
+        self.test_steps, self.statistics = test_steps, statistics
         self.autocast = False  # targets in the support keep their precision
         self.moments = [
             self.add_weight(shape=v.shape, initializer="zeros", trainable=False, aggregation="mean", name=f"moment_{i}")
@@ -70,8 +78,11 @@ class Reptile(TransferModel):
         return self.network(x, training=training)
 
     def forward(self, x, training=False):
-        """Returns the prediction `(episodes, queries, outputs)` after adaptation, and `distance` `(episodes,)`."""
-        tasks = TaskNetwork(self.network, self.batch_norm)
+        """Returns the prediction `(episodes, queries, outputs)` after adaptation and `distance` `(episodes,)`.
+
+        In training also Adam's `moments`, `(episodes, ...)` for each weight.
+        """
+        tasks = TaskNetwork(self.network, self.statistics)
         steps = inner_steps(self, training)
 
         def answer(task):
@@ -81,14 +92,24 @@ class Reptile(TransferModel):
             return ops.stop_gradient(tasks.run_query(weights, query, support)), distance, moments
 
         prediction, distance, moments = for_each_task(answer, (*x["support"], x["query"]), self.network)
-        if training:
-            for variable, values in zip(self.moments, moments):
-                variable.assign(ops.mean(values, axis=0))
-        return {"prediction": prediction, "distance": distance}
+        outputs = {"prediction": prediction, "distance": distance}
+        return {**outputs, "moments": moments} if training else outputs
 
     def loss_terms(self, x, y, outputs, sample_weight=None):
         """Returns `distance`."""
         return {"distance": ops.mean(outputs["distance"])}
+
+    def advance(self, outputs):
+        """Keeps the mean of the tasks' second moments."""
+        for variable, values in zip(self.moments, outputs["moments"]):
+            variable.assign(ops.mean(values, axis=0))
+
+    def signatures(self, x, classes=None, prepare=None, input_name="images"):
+        """Returns `adapt_and_classify`, or `adapt_and_predict` where x is an episode with targets of a float dtype.
+
+        It takes a support and queries, and is `serving_default` too; see `kt.export`.
+        """
+        return adapting_signatures(self, x, classes, prepare)
 
     def adapt(self, x, y, steps=None):
         """Adapts to one task.
@@ -100,11 +121,11 @@ class Reptile(TransferModel):
 
         Returns:
             A copy of the network with the weights of this task, an ordinary `keras.Model`. It answers each query by
-            itself: BatchNormalization holds the support's statistics, unless they are frozen.
+            itself: BatchNormalization holds the support's statistics, unless `statistics` are the moving ones.
         """
         steps = inner_steps(self) if steps is None else steps
         x, y = keras.tree.map_structure(ops.convert_to_tensor, (x, y))
-        tasks = TaskNetwork(self.network, self.batch_norm)
+        tasks = TaskNetwork(self.network, self.statistics)
         weights, _ = self._adapt(tasks, x, y, steps)
         return adapted_copy(self.network, weights, tasks.served_state(weights, x))
 

@@ -4,12 +4,11 @@ import keras
 from keras import ops
 
 from keras_transfer.layers.cross_stitch_unit import CrossStitchUnit
-from keras_transfer.model import TransferModel
-from keras_transfer.tasks import answers, check_names, check_tasks, mark_missing, task_losses, total, train_step
+from keras_transfer.models.multitask.shared import MultiTaskModel, check_names
 
 
 @keras.saving.register_keras_serializable(package="keras_transfer")
-class CrossStitch(TransferModel):
+class CrossStitch(MultiTaskModel):
     """Learns how much of each stage tasks share: towers of stages, and a learned mixture between each and the next.
 
     x_i after a stage = sum over tasks j of  a_ij stage_j(x_j),   a near the identity at the start, for each channel
@@ -45,14 +44,12 @@ class CrossStitch(TransferModel):
     """
 
     def __init__(self, towers, heads, own=0.9, weighting=None, missing=None, **kwargs):
-        super().__init__(dict.fromkeys(heads, 1.0), **kwargs)
-        check_tasks(heads, weighting)
+        super().__init__(heads, weighting, missing, **kwargs)
         check_names("a tower", towers, list(heads))
         depths = {task: len(stages) for task, stages in towers.items()}
         if len(set(depths.values())) > 1 or min(depths.values()) < 2:
             raise ValueError(f"Expected towers of the same number of stages, at least 2; received {depths}.")
-        self.towers, self.heads, self.own = {task: list(stages) for task, stages in towers.items()}, dict(heads), own
-        self.weighting, self.missing = weighting, missing
+        self.towers, self.own = {task: list(stages) for task, stages in towers.items()}, own
         self.units = [CrossStitchUnit(own) for _ in range(min(depths.values()) - 1)]
 
     @property
@@ -69,23 +66,3 @@ class CrossStitch(TransferModel):
             read = dict(zip(read, ops.unstack(unit(ops.stack(outputs, axis=1)), len(outputs), axis=1)))
         tasks = self.heads if tasks is None else tasks
         return {task: self.towers[task][-1](read[task], training=training) for task in tasks}
-
-    def infer(self, x, training=False, tasks=None):
-        """Returns a dict of the predictions of all or some tasks; nothing that these do not need is computed."""
-        return answers(self, self.represent(x, training, tasks), training)
-
-    def loss_terms(self, x, y, outputs, sample_weight=None):
-        """Returns each task's loss."""
-        return task_losses(self, y, outputs["prediction"], sample_weight)
-
-    def total(self, terms, training=True):
-        """Returns the weighed sum of the tasks' losses."""
-        return total(self, terms, training)
-
-    def compute_metrics(self, x, y, y_pred, sample_weight=None):
-        """Updates the compiled metrics with the labels that are there."""
-        return super().compute_metrics(x, *mark_missing(self, y, y_pred, sample_weight))
-
-    def train_step(self, *args):
-        """Trains on a batch; by a step of its own where gradients are weighed."""
-        return train_step(self, super().train_step, *args)

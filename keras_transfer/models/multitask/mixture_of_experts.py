@@ -3,13 +3,12 @@
 import keras
 
 from keras_transfer.layers.expert_gate import ExpertGate
-from keras_transfer.model import TransferModel
+from keras_transfer.models.multitask.shared import MultiTaskModel
 from keras_transfer.networks import check_features
-from keras_transfer.tasks import answers, check_tasks, mark_missing, task_losses, total, train_step
 
 
 @keras.saving.register_keras_serializable(package="keras_transfer")
-class MixtureOfExperts(TransferModel):
+class MixtureOfExperts(MultiTaskModel):
     """Learns several tasks from experts that all share; each task mixes them by a gate of its own.
 
     z = encoder(x),   prediction_t = head_t(sum over experts e of  softmax(W_t z)_e expert_e(z))
@@ -44,12 +43,10 @@ class MixtureOfExperts(TransferModel):
     """
 
     def __init__(self, encoder, experts, heads, weighting=None, missing=None, **kwargs):
-        super().__init__(dict.fromkeys(heads, 1.0), **kwargs)
-        check_tasks(heads, weighting)
+        super().__init__(heads, weighting, missing, **kwargs)
         if len(experts) < 2:
             raise ValueError(f"Expected at least 2 experts; received {len(experts)}.")
-        self.encoder, self.experts, self.heads = encoder, list(experts), dict(heads)
-        self.weighting, self.missing = weighting, missing
+        self.encoder, self.experts = encoder, list(experts)
         self.gates = {task: ExpertGate(len(experts), name=f"{task}_gate") for task in heads}
 
     @property
@@ -62,23 +59,3 @@ class MixtureOfExperts(TransferModel):
         features = check_features(self.encoder(x, training=training), self.encoder)
         outputs = [expert(features, training=training) for expert in self.experts]
         return {task: self.gates[task](features, outputs) for task in (self.heads if tasks is None else tasks)}
-
-    def infer(self, x, training=False, tasks=None):
-        """Returns a dict of the predictions of all or some tasks; nothing that these do not need is computed."""
-        return answers(self, self.represent(x, training, tasks), training)
-
-    def loss_terms(self, x, y, outputs, sample_weight=None):
-        """Returns each task's loss."""
-        return task_losses(self, y, outputs["prediction"], sample_weight)
-
-    def total(self, terms, training=True):
-        """Returns the weighed sum of the tasks' losses."""
-        return total(self, terms, training)
-
-    def compute_metrics(self, x, y, y_pred, sample_weight=None):
-        """Updates the compiled metrics with the labels that are there."""
-        return super().compute_metrics(x, *mark_missing(self, y, y_pred, sample_weight))
-
-    def train_step(self, *args):
-        """Trains on a batch; by a step of its own where gradients are weighed."""
-        return train_step(self, super().train_step, *args)

@@ -3,13 +3,12 @@
 import keras
 
 from keras_transfer.layers.expert_gate import ExpertGate
-from keras_transfer.model import TransferModel
+from keras_transfer.models.multitask.shared import MultiTaskModel, check_names
 from keras_transfer.networks import check_features
-from keras_transfer.tasks import answers, check_names, check_tasks, mark_missing, task_losses, total, train_step
 
 
 @keras.saving.register_keras_serializable(package="keras_transfer")
-class ProgressiveExtraction(TransferModel):
+class ProgressiveExtraction(MultiTaskModel):
     """Learns several tasks from shared experts and each task's own, which gates mix level by level.
 
     z_t = z_shared = encoder(x);  on each level
@@ -54,8 +53,7 @@ class ProgressiveExtraction(TransferModel):
     """
 
     def __init__(self, encoder, shared_experts, task_experts, heads, weighting=None, missing=None, **kwargs):
-        super().__init__(dict.fromkeys(heads, 1.0), **kwargs)
-        check_tasks(heads, weighting)
+        super().__init__(heads, weighting, missing, **kwargs)
         check_names("experts", task_experts, list(heads))
         shared = [len(experts) for experts in shared_experts]
         own = {task: [len(experts) for experts in levels] for task, levels in task_experts.items()}
@@ -63,7 +61,7 @@ class ProgressiveExtraction(TransferModel):
         if len(set(map(len, every))) > 1 or not all(levels and min(levels) for levels in every):
             received = f"shared {shared}, own {own}"
             raise ValueError(f"Expected at least 1 expert on each level, on as many levels; received {received}.")
-        self.encoder, self.heads, self.weighting, self.missing = encoder, dict(heads), weighting, missing
+        self.encoder = encoder
         self.shared_experts = [list(experts) for experts in shared_experts]
         self.task_experts = {task: [list(experts) for experts in levels] for task, levels in task_experts.items()}
         self.gates = {
@@ -96,23 +94,3 @@ class ProgressiveExtraction(TransferModel):
             if not last:
                 shared = self.shared_gates[level](shared, sum(own.values(), common))
         return read
-
-    def infer(self, x, training=False, tasks=None):
-        """Returns a dict of the predictions of all or some tasks; nothing that these do not need is computed."""
-        return answers(self, self.represent(x, training, tasks), training)
-
-    def loss_terms(self, x, y, outputs, sample_weight=None):
-        """Returns each task's loss."""
-        return task_losses(self, y, outputs["prediction"], sample_weight)
-
-    def total(self, terms, training=True):
-        """Returns the weighed sum of the tasks' losses."""
-        return total(self, terms, training)
-
-    def compute_metrics(self, x, y, y_pred, sample_weight=None):
-        """Updates the compiled metrics with the labels that are there."""
-        return super().compute_metrics(x, *mark_missing(self, y, y_pred, sample_weight))
-
-    def train_step(self, *args):
-        """Trains on a batch; by a step of its own where gradients are weighed."""
-        return train_step(self, super().train_step, *args)

@@ -2,12 +2,11 @@
 
 import keras
 
-from keras_transfer.model import TransferModel
-from keras_transfer.tasks import answers, check_tasks, mark_missing, task_losses, total, train_step
+from keras_transfer.models.multitask.shared import MultiTaskModel
 
 
 @keras.saving.register_keras_serializable(package="keras_transfer")
-class SharedEncoder(TransferModel):
+class SharedEncoder(MultiTaskModel):
     """Learns several tasks with one encoder, and a head for each.
 
     total = sum over tasks of  weight_t loss_t,  loss_t the mean over the rows that have a label of task t
@@ -42,9 +41,8 @@ class SharedEncoder(TransferModel):
     """
 
     def __init__(self, encoder, heads, weighting=None, missing=None, **kwargs):
-        super().__init__(dict.fromkeys(heads, 1.0), **kwargs)
-        check_tasks(heads, weighting)
-        self.encoder, self.heads, self.weighting, self.missing = encoder, dict(heads), weighting, missing
+        super().__init__(heads, weighting, missing, **kwargs)
+        self.encoder = encoder
 
     @property
     def shared_variables(self):
@@ -54,23 +52,3 @@ class SharedEncoder(TransferModel):
     def represent(self, x, training=False, tasks=None):
         """Returns a dict of what the heads of all or some tasks read, here the same features."""
         return dict.fromkeys(self.heads if tasks is None else tasks, self.encoder(x, training=training))
-
-    def infer(self, x, training=False, tasks=None):
-        """Returns a dict of the predictions of all or some tasks; nothing else is computed."""
-        return answers(self, self.represent(x, training, tasks), training)
-
-    def loss_terms(self, x, y, outputs, sample_weight=None):
-        """Returns each task's loss."""
-        return task_losses(self, y, outputs["prediction"], sample_weight)
-
-    def total(self, terms, training=True):
-        """Returns the weighed sum of the tasks' losses."""
-        return total(self, terms, training)
-
-    def compute_metrics(self, x, y, y_pred, sample_weight=None):
-        """Updates the compiled metrics with the labels that are there."""
-        return super().compute_metrics(x, *mark_missing(self, y, y_pred, sample_weight))
-
-    def train_step(self, *args):
-        """Trains on a batch; by a step of its own where gradients are weighed."""
-        return train_step(self, super().train_step, *args)

@@ -4,12 +4,11 @@ import keras
 from keras import ops
 
 from keras_transfer.losses.weight_sharing import weight_spread
-from keras_transfer.model import TransferModel
-from keras_transfer.tasks import answers, check_names, check_tasks, mark_missing, task_losses, total, train_step
+from keras_transfer.models.multitask.shared import MultiTaskModel, check_names
 
 
 @keras.saving.register_keras_serializable(package="keras_transfer")
-class SoftSharing(TransferModel):
+class SoftSharing(MultiTaskModel):
     """Learns each task with a network of its own, near those of the other tasks.
 
     total = sum over tasks of  weight_t loss_t  +  pull_weight * sum over weights of  pull(W_1, ..., W_T)
@@ -46,13 +45,11 @@ class SoftSharing(TransferModel):
     """
 
     def __init__(self, towers, heads, pull=weight_spread, pull_weight=1e-3, weighting=None, missing=None, **kwargs):
-        super().__init__({**dict.fromkeys(heads, 1.0), "pull": pull_weight}, **kwargs)
-        check_tasks(heads, weighting)
+        super().__init__(heads, weighting, missing, {"pull": pull_weight}, **kwargs)
         check_names("a tower", towers, list(heads))
         if "pull" in heads:
             raise ValueError("Expected tasks of other names than `pull`, which is a term; received a head 'pull'.")
-        self.towers, self.heads, self.pull, self.pull_weight = dict(towers), dict(heads), pull, pull_weight
-        self.weighting, self.missing = weighting, missing
+        self.towers, self.pull, self.pull_weight = dict(towers), pull, pull_weight
 
     @property
     def shared_variables(self):
@@ -64,10 +61,6 @@ class SoftSharing(TransferModel):
         tasks = self.heads if tasks is None else tasks
         return {task: self.towers[task](x, training=training) for task in tasks}
 
-    def infer(self, x, training=False, tasks=None):
-        """Returns a dict of the predictions of all or some tasks; nothing else is computed."""
-        return answers(self, self.represent(x, training, tasks), training)
-
     def loss_terms(self, x, y, outputs, sample_weight=None):
         """Returns each task's loss, and the pull."""
         towers = [tower.trainable_variables for tower in self.towers.values()]
@@ -75,16 +68,4 @@ class SoftSharing(TransferModel):
         if any(other != shapes[0] for other in shapes):
             raise ValueError(f"Expected towers with weights of the same shapes; received {shapes}.")
         stacks = [ops.stack([ops.reshape(v, (-1,)) for v in weights]) for weights in zip(*towers)]
-        return {**task_losses(self, y, outputs["prediction"], sample_weight), "pull": sum(map(self.pull, stacks))}
-
-    def total(self, terms, training=True):
-        """Returns the weighed sum of the tasks' losses and the pull."""
-        return total(self, terms, training)
-
-    def compute_metrics(self, x, y, y_pred, sample_weight=None):
-        """Updates the compiled metrics with the labels that are there."""
-        return super().compute_metrics(x, *mark_missing(self, y, y_pred, sample_weight))
-
-    def train_step(self, *args):
-        """Trains on a batch; by a step of its own where gradients are weighed."""
-        return train_step(self, super().train_step, *args)
+        return {**super().loss_terms(x, y, outputs, sample_weight), "pull": sum(map(self.pull, stacks))}

@@ -4,8 +4,8 @@ import keras
 
 from keras_transfer.losses.negative_cosine import negative_cosine
 from keras_transfer.model import TransferModel
-from keras_transfer.networks import copy_network, run_pair
-from keras_transfer.two_views import check_no_labels, project_views
+from keras_transfer.models.selfsupervised.shared import check_no_labels, project_views
+from keras_transfer.networks import follow, follower, run_pair
 
 
 @keras.saving.register_keras_serializable(package="keras_transfer")
@@ -16,8 +16,8 @@ class BYOL(TransferModel):
     regression = mean of 2 - 2 cos(p_1, t_2)  +  mean of 2 - 2 cos(p_2, t_1)
     teacher    = momentum * teacher + (1 - momentum) * student,   in each training step
 
-    The teacher has BatchNormalization statistics of its own, those of its batch. It is saved with the model and not
-    exported: what is served is the student's encoder.
+    The teacher has BatchNormalization statistics of its own, those of its batch, and no Dropout. It is saved with the
+    model and not exported: what is served is the student's encoder.
 
     Args:
         encoder: built network from an image to features `(batch, dim)`.
@@ -52,9 +52,7 @@ class BYOL(TransferModel):
     def __init__(self, encoder, projector, predictor, momentum=0.99, **kwargs):
         super().__init__({"regression": 1.0}, **kwargs)
         self.encoder, self.projector, self.predictor, self.momentum = encoder, projector, predictor, momentum
-        self.teacher_encoder, self.teacher_projector = copy_network(encoder), copy_network(projector)
-        for variable in self.teacher_encoder.variables + self.teacher_projector.variables:
-            variable.trainable = False  # not the layers: their BatchNormalization would use moving averages
+        self.teacher_encoder, self.teacher_projector = follower(encoder), follower(projector)
 
     def forward(self, x, training=False):
         """Returns the predictions of both views and the teacher's targets."""
@@ -74,12 +72,8 @@ class BYOL(TransferModel):
         cosines = negative_cosine(outputs["prediction_1"], outputs["target_2"])
         return {"regression": 4.0 + 2.0 * (cosines + negative_cosine(outputs["prediction_2"], outputs["target_1"]))}
 
-    def advance(self):
+    def advance(self, outputs):
         """Moves the teacher towards the student."""
         momentum = self.now(self.momentum)
-        pairs = ((self.encoder, self.teacher_encoder), (self.projector, self.teacher_projector))
-        for student, teacher in pairs:
-            learned = {v.path for v in student.trainable_variables}
-            for new, old in zip(student.variables, teacher.variables):
-                if new.path in learned:
-                    old.assign(momentum * old + (1.0 - momentum) * new)
+        follow(self.teacher_encoder, self.encoder, momentum)
+        follow(self.teacher_projector, self.projector, momentum)

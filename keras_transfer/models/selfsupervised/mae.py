@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_transfer.layers.patches import Patches
 from keras_transfer.model import TransferModel
-from keras_transfer.two_views import check_no_labels
+from keras_transfer.models.selfsupervised.shared import check_no_labels
 
 
 @keras.saving.register_keras_serializable(package="keras_transfer")

@@ -4,7 +4,7 @@ import keras
 
 from keras_transfer.losses.checks import check_temperature
 from keras_transfer.model import TransferModel
-from keras_transfer.two_views import check_no_labels, contrast, project_views
+from keras_transfer.models.selfsupervised.shared import check_no_labels, contrast, project_views
 
 
 @keras.saving.register_keras_serializable(package="keras_transfer")
@@ -63,4 +63,5 @@ class SimCLR(TransferModel):
     def loss_terms(self, x, y, outputs, sample_weight=None):
         """Returns `contrast`."""
         check_no_labels(self, y)
-        return {"contrast": contrast(**outputs, temperature=self.temperature, chunk_size=self.chunk_size)}
+        views = outputs["view_1"], outputs["view_2"]
+        return {"contrast": contrast(*views, self.temperature, chunk_size=self.chunk_size)}

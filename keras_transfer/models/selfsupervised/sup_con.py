@@ -4,7 +4,7 @@ import keras
 
 from keras_transfer.losses.checks import check_temperature
 from keras_transfer.model import TransferModel
-from keras_transfer.two_views import contrast, project_views
+from keras_transfer.models.selfsupervised.shared import contrast, project_views
 
 
 @keras.saving.register_keras_serializable(package="keras_transfer")
@@ -58,4 +58,5 @@ class SupCon(TransferModel):
         if y is None or len(y.shape) != 1:
             received = "none" if y is None else f"shape {tuple(y.shape)}"
             raise ValueError(f"Expected integer labels (batch,) beside the views; received {received}.")
-        return {"contrast": contrast(**outputs, temperature=self.temperature, labels=y, chunk_size=self.chunk_size)}
+        views = outputs["view_1"], outputs["view_2"]
+        return {"contrast": contrast(*views, self.temperature, labels=y, chunk_size=self.chunk_size)}

@@ -4,8 +4,8 @@ import keras
 
 from keras_transfer.losses.vicreg import vicreg
 from keras_transfer.model import TransferModel
+from keras_transfer.models.selfsupervised.shared import check_no_labels, project_views
 from keras_transfer.networks import all_rows
-from keras_transfer.two_views import check_no_labels, project_views
 
 
 @keras.saving.register_keras_serializable(package="keras_transfer")

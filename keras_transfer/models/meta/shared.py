@@ -1,0 +1,339 @@
+"""What few-shot methods share: episodes, the inner loop, weights for each task, and what of them is served."""
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from keras_transfer.keras_internals import all_layers
+from keras_transfer.networks import check_features, check_network, copy_network, run_pair
+from keras_transfer.signatures import Signature, classified, named, plain_array, predicted
+
+_STATISTICS = ("support", "batch", "moving")
+_UNROLLED = 32  # tasks; a graph loop beyond
+_UNROLLED_STEPS = 5  # as many, of an inner loop that need not be differentiated
+_CONVOLUTIONS = (
+    layers.Conv1D,
+    layers.Conv2D,
+    layers.Conv3D,
+    layers.Conv1DTranspose,
+    layers.Conv2DTranspose,
+    layers.Conv3DTranspose,
+    layers.DepthwiseConv1D,
+    layers.DepthwiseConv2D,
+    layers.SeparableConv1D,
+    layers.SeparableConv2D,
+)
+
+
+def encode_episode(encoder, x, training=False):
+    """Runs an encoder once over all rows of a batch of episodes.
+
+    Args:
+        encoder: network from an input to features `(rows, dim)`.
+        x: the streams of `kt.streams.episodes`: `{"support": (x, labels), "query": x}`.
+        training: whether this is a training step.
+
+    Returns:
+        Features of the support `(episodes, rows, dim)`, its labels `(episodes, rows)`, and features of the queries
+        `(episodes, queries, dim)`.
+    """
+    (support, labels), query = x["support"], x["query"]
+
+    def flat(rows):
+        return ops.reshape(rows, (-1, *rows.shape[2:]))
+
+    def by_episode(features, rows):
+        episodes, size = ops.shape(keras.tree.flatten(rows)[0])[:2]
+        return ops.reshape(check_features(features, encoder), (episodes, size, features.shape[-1]))
+
+    encoded = run_pair(encoder, *(keras.tree.map_structure(flat, rows) for rows in (support, query)), training=training)
+    return by_episode(encoded[0], support), labels, by_episode(encoded[1], query)
+
+
+class TaskNetwork:
+    """A network whose weights are values: it can be run with the weights of any task, and differentiated by them.
+
+    Args:
+        network: built network, whose trainable weights adapt.
+        statistics: which statistics BatchNormalization normalises by. `"support"`: the support by its own, and the
+            queries by those of the support (inductive). `"batch"`: support and queries by their own (transductive: an
+            answer depends on the other queries). `"moving"`: all by the moving averages. Those never move here.
+    """
+
+    def __init__(self, network, statistics="support"):
+        self.network, self.statistics = network, statistics
+        self.weights = [_value(v) for v in network.trainable_variables]
+        self.state = [_value(v) for v in network.non_trainable_variables]
+        moving = [layer for layer in _leaves(network, layers.BatchNormalization) if layer.trainable]
+        rates = {id(v): 1.0 - n.momentum for n in moving for v in (n.moving_mean, n.moving_variance)}
+        self._moving_rates = [rates.get(id(v)) for v in network.non_trainable_variables]
+
+    def run_support(self, weights, x):
+        """Returns the network's output for the support."""
+        return self._run(weights, self.state, x, self.statistics != "moving")[0]
+
+    def run_query(self, weights, query, support):
+        """Returns the network's output for the queries."""
+        if self.statistics == "batch":
+            return self._run(weights, self.state, query, True)[0]
+        return self._run(weights, self.served_state(weights, support), query, False)[0]
+
+    def served_state(self, weights, support):
+        """Returns the values of the non-trainable variables with which one query alone is answered."""
+        if self.statistics == "moving" or not any(self._moving_rates):
+            return self.state
+        # From zero, moving averages become the support's statistics times the rate at which they move.
+        blank = [ops.zeros_like(v) if rate else v for v, rate in zip(self.state, self._moving_rates)]
+        moved = self._run(weights, blank, support, True)[1]
+        return [new / rate if rate else old for new, old, rate in zip(moved, self.state, self._moving_rates)]
+
+    def _run(self, weights, state, x, training):
+        return self.network.stateless_call(weights, state, x, training=training)
+
+
+def descend(loss, weights, rates, steps, first_order=False, differentiable=True):
+    """Returns weights after steps of gradient descent.
+
+    Args:
+        loss: function of a list of tensors that returns a scalar.
+        weights: list of tensors.
+        rates: list of as many learning rates, floats or scalar tensors.
+        steps: int.
+        first_order: bool, whether the gradients of the inner steps count as constants.
+        differentiable: bool, whether the result shall be differentiable by the weights at the start; otherwise many
+            steps are a loop in the graph, which is smaller.
+
+    Returns:
+        List of tensors.
+    """
+
+    def step(_, weights):
+        gradients = gradient(loss, weights)
+        if first_order:
+            gradients = [ops.stop_gradient(g) for g in gradients]
+        return [w - rate * g for w, rate, g in zip(weights, rates, gradients)]
+
+    if not differentiable and steps > _UNROLLED_STEPS:
+        return ops.fori_loop(0, steps, step, weights)
+    for number in range(steps):
+        weights = step(number, weights)
+    return weights
+
+
+def inner_steps(model, training=False):
+    """Returns the number of inner steps of a method with `steps` and `test_steps`, in training or outside of it."""
+    return model.steps if training or model.test_steps is None else model.test_steps
+
+
+def gradient(function, weights):
+    """Returns the gradient of a scalar function of a list of tensors, which can be differentiated again."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.grad(function)(weights)
+    import tensorflow as tf
+
+    with tf.GradientTape() as tape:
+        tape.watch(weights)
+        value = function(weights)
+    gradients = tape.gradient(value, weights, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+    return [tf.convert_to_tensor(g) for g in gradients]
+
+
+def for_each_task(function, tasks, network, stack=True):
+    """Applies a function to each task of a batch, in the graph, and stacks the results.
+
+    Args:
+        function: function of one task that runs `network` with weights of its own.
+        tasks: nested structure of tensors `(tasks, ...)`.
+        network: the network; it decides what is fastest. Matrix products with different weights are batched;
+            convolutions are not, and their tasks stand side by side in the graph, or in a loop where their number is
+            large or not known.
+        stack: bool, whether tasks that stand side by side are stacked too: what follows then waits for all of them.
+
+    Returns:
+        The structure that `function` returns, of tensors `(tasks, ...)`; or a list of such structures, one for each
+        task, where tasks stand side by side and are not to be stacked.
+    """
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.vmap(function)(tasks)
+    if not _leaves(network, _CONVOLUTIONS):
+        import tensorflow as tf
+
+        return tf.vectorized_map(function, tasks)
+    number = keras.tree.flatten(tasks)[0].shape[0]
+    if number is None or number > _UNROLLED:
+        return ops.map(function, tasks)
+    results = [function(keras.tree.map_structure(lambda rows, i=i: rows[i], tasks)) for i in range(number)]
+    return keras.tree.map_structure(lambda *rows: ops.stack(rows), *results) if stack else results
+
+
+def mean_loss(loss, y, answers, sample_weight=None):
+    """Returns the mean of a loss over tasks.
+
+    Args:
+        loss: function of labels, predictions and sample weights.
+        y: labels `(tasks, queries, ...)`.
+        answers: predictions `(tasks, queries, ...)`, or a list of those of each task from `for_each_task`. Then each
+            has a loss of its own: one loss of all would keep every task's way back waiting for every task's way there.
+        sample_weight: tensor `(tasks, queries)`, or None.
+    """
+    if not isinstance(answers, list):
+        return loss(y, answers, sample_weight)
+    weights = [None] * len(answers) if sample_weight is None else ops.unstack(sample_weight)
+    return sum(loss(*task) for task in zip(ops.unstack(y), answers, weights)) / len(answers)
+
+
+def check_adaptable(network, name, steps, statistics="support"):
+    """Raises an error for arguments that an inner loop cannot work with.
+
+    Args:
+        network: network, whose weights shall adapt.
+        name: name of the argument.
+        steps: dict of names of arguments to numbers of inner steps; None means another's value.
+        statistics: see `TaskNetwork`.
+
+    Raises:
+        ValueError: if the network is not built, has nothing to train or draws random numbers, or an argument is out of
+            range.
+        TypeError: if it is a network that Keras 3 does not train.
+    """
+    check_network(network, name)
+    if not network.built or not network.trainable_variables:
+        found = "trainable weights" if network.built else "input shape: begin it with `keras.Input`"
+        raise ValueError(
+            f"Expected `{name}` to be a built network that trains; received {network.name!r} without {found}."
+        )
+    weights = {id(v) for v in network.weights}
+    if any(id(v) not in weights for v in network.non_trainable_variables):
+        raise ValueError(
+            f"Expected `{name}` without layers that draw random numbers, such as Dropout, since all tasks and steps "
+            f"would see the same draw; received {network.name!r} with some."
+        )
+    for argument, number in steps.items():
+        if number is not None and not (isinstance(number, int) and number >= 0):
+            raise ValueError(f"Expected `{argument}` to be an int of at least 0; received {number!r}.")
+    if statistics not in _STATISTICS:
+        raise ValueError(f"Expected `statistics` to be one of {_STATISTICS}; received {statistics!r}.")
+
+
+def adapted_copy(network, weights, state):
+    """Returns a copy of a network that holds these values of its trainable and its other variables."""
+    copy = copy_network(network)
+    for variables, values in ((copy.trainable_variables, weights), (copy.non_trainable_variables, state)):
+        for variable, value in zip(variables, values):
+            variable.assign(value)
+    return copy
+
+
+# What is served.
+
+
+def episode_of(x):
+    """Returns the support, its labels and the queries that make a request.
+
+    Args:
+        x: an episode `{"support": (rows, labels), "query": rows}` without a leading axis, labels of a float dtype for a
+            regression; or rows `(rows, ...)`, of which the first 16 make a request: the last of them is the query, the
+            others are a support of two classes.
+
+    Raises:
+        ValueError: if there are fewer than 2 rows.
+    """
+    if isinstance(x, dict) and set(x) == {"support", "query"}:
+        support, labels, query = map(plain_array, (*x["support"], x["query"]))
+        return support, labels.astype("float32" if labels.dtype.kind == "f" else "int32"), query
+    rows = plain_array(x)[:16]  # a request, not a data set
+    if len(rows) < 2:
+        raise ValueError(f"Expected at least 2 rows in `x`, a support and a query; received {len(rows)}.")
+    return rows[:-1], np.arange(len(rows) - 1, dtype="int32") % 2, rows[-1:]
+
+
+def embedding_signatures(model, x, prepare, input_name):
+    """Returns `serving_default` and `embed`, which serve features of rows `(batch, ...)`."""
+    prepare, rows = prepare or as_it_is, x["query"] if isinstance(x, dict) else x
+    embed = Signature(
+        lambda inputs: predicted(model.infer(prepare(inputs[input_name])), name="features"), named(rows, input_name)
+    )
+    return {"serving_default": embed, "embed": embed}
+
+
+def adapting_signatures(model, x, classes, prepare):
+    """Returns the signatures of a method that adapts its weights to a support, by steps that are part of the graph.
+
+    `adapt_and_classify`, which is `serving_default` too: `support` (rows, ...), `labels` (rows,) int32, below the
+    number of the network's outputs, and `query` (queries, ...) to `logits` (queries, ways), `probabilities` and
+    `class_id`. For a regression `adapt_and_predict`: `support`, `targets` (rows, outputs) and `query` to `prediction`.
+    The method has to be compiled with its loss.
+    """
+    prepare = prepare or as_it_is
+    support, labels, query = episode_of(x)
+
+    def prediction(inputs, answers):
+        rows, queries = (prepare(inputs[name]) for name in ("support", "query"))
+        episode = {"support": (rows[None], answers[None]), "query": queries[None]}
+        return ops.cast(model(episode, training=False)["prediction"][0], "float32")
+
+    def adapt_and_predict(inputs):
+        return {"prediction": prediction(inputs, inputs["targets"])}
+
+    def adapt_and_classify(inputs):
+        import tensorflow as tf
+
+        labels, number = checked_labels(inputs["support"], inputs["labels"])
+        ways = model.infer(prepare(inputs["query"])).shape[-1]  # known while tracing; nothing runs
+        message = f"Expected `labels` below {ways}, the number of the network's outputs."
+        with tf.control_dependencies([tf.debugging.assert_less_equal(number, ways, message)]):
+            labels = tf.identity(labels)
+        logits = prediction(inputs, labels)
+        return {"logits": logits, **classified(logits, classes)}
+
+    if labels.dtype.kind == "f":
+        name, answer, told = "adapt_and_predict", adapt_and_predict, {"targets": labels}
+    else:
+        name, answer, told = "adapt_and_classify", adapt_and_classify, {"labels": labels}
+    signature = Signature(answer, {"support": support, **told, "query": query}, rowwise=False)
+    return {"serving_default": signature, name: signature}
+
+
+def checked_labels(support, labels):
+    """Returns the labels and the number of classes, of an episode that is not empty and whose labels fit."""
+    import tensorflow as tf
+
+    rows = tf.shape(support)[0]
+    checks = [
+        tf.debugging.assert_positive(rows, "Expected a support of at least 1 row."),
+        tf.debugging.assert_equal(tf.size(labels), rows, "Expected one label for each row of `support`."),
+        tf.debugging.assert_non_negative(labels, "Expected `labels` of at least 0."),
+    ]
+    with tf.control_dependencies([check for check in checks if check is not None]):
+        labels = tf.identity(labels)
+    return labels, tf.reduce_max(labels) + 1
+
+
+def every_label(labels, classes):
+    """Returns the labels after a check, in the graph, that each of the classes is there."""
+    import tensorflow as tf
+
+    message = "Expected `labels` from 0 to classes - 1, each at least once."
+    with tf.control_dependencies([tf.debugging.assert_equal(tf.size(tf.unique(labels).y), classes, message)]):
+        return tf.identity(labels)
+
+
+def as_it_is(x):
+    """Returns x."""
+    return x
+
+
+def _value(variable):
+    """The value of a variable; in single precision where layers compute in half, as an inner step is small."""
+    floats = keras.backend.is_float_dtype(variable.dtype)
+    dtype = keras.backend.result_type(variable.dtype, "float32") if floats else variable.dtype
+    return ops.copy(ops.cast(variable.value, dtype))
+
+
+def _leaves(network, kinds):
+    """The layers of these kinds anywhere in a network."""
+    return [layer for layer in all_layers(network) if isinstance(layer, kinds)]
