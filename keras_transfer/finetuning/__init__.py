@@ -1,6 +1,7 @@
 """Fine-tuning of any Keras model: what trains, how fast, with which adapters, and how far it moves."""
 
 from keras_transfer.finetuning import lora
+from keras_transfer.finetuning.adapter_bank import AdapterBank
 from keras_transfer.finetuning.freezing import freeze, freeze_batch_norm, train_biases, train_norms, train_only
 from keras_transfer.finetuning.interpolation import interpolate
 from keras_transfer.finetuning.rates import LayerwiseOptimizer, discriminative_rates
@@ -8,6 +9,7 @@ from keras_transfer.finetuning.statistics import reestimate_batch_norm
 from keras_transfer.finetuning.summary import summary, trainable_parameters
 
 __all__ = [
+    "AdapterBank",
     "LayerwiseOptimizer",
     "discriminative_rates",
     "freeze",
