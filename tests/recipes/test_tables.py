@@ -56,6 +56,8 @@ def test_every_table_stands_in_one_page():
 
 
 def test_command_names_what_differs_and_writes_it(copy, capsys):
+    command.main(command.Config(), copy)
+    capsys.readouterr()
     page = copy / "docs/adaptation.md"
     whole = page.read_text(encoding="utf-8")
     wrong = whole.replace("| +17.9 [", "| +18.9 [")
