@@ -1,25 +1,31 @@
-"""Who may import whom: the floors of the house, read from the source with `ast`."""
+"""Who may import whom, and what of a method others may look at: the house, read from the source with `ast`."""
 
 import ast
+import functools
 import pathlib
 
+import keras
 import pytest
+
+import keras_transfer as kt
 
 ROOT = pathlib.Path(__file__).parent.parent
 HOUSE = [
-    ["layers", "losses", "schedules", "networks", "chunks", "metrics", "datasets", "streams"]
-    + ["optimizers", "finetuning", "gradients"],
-    ["model", "inner_loop", "two_views", "tasks", "weightings", "backbones"],
+    ["files", "keras_internals"],
+    ["schedules", "gradients", "networks", "signatures", "layers", "losses", "metrics", "optimizers"]
+    + ["finetuning", "datasets", "streams", "report"],
+    ["model", "backbones", "weightings", "callbacks"],
     ["models"],
-    ["callbacks", "serving", "report", "testing"],
+    ["serving"],
+    ["testing"],
 ]
-FLOORS = {room: number for number, rooms in enumerate(HOUSE, 1) for room in rooms}
+FLOORS = {room: number for number, rooms in enumerate(HOUSE) for room in rooms}
 NOT_FOR_MODELS = {"datasets", "streams", "backbones"}
-BESIDE = {("testing", "serving")}  # the contract of a model includes its export
 WITH_TENSORFLOW = ("streams/", "serving/", "backbones/tf_hub.py")
 OPTIONAL = {"matplotlib", "sklearn", "scipy", "tyro", "PIL", "tensorflow_serving"}
 OPTIONAL |= {"keras_hub", "keras_cv", "keras_nlp", "tensorflow_hub"}
 OURS = {"keras_transfer", "recipes", "tests", "benchmarks"}
+VERBS = {"adapt", "calibrate", "consolidate", "from_source", "grow"}  # between fits; they are their callers' business
 FILES = [
     path.relative_to(ROOT) for room in ("keras_transfer", "recipes") for path in sorted(ROOT.glob(f"{room}/**/*.py"))
 ]
@@ -76,8 +82,10 @@ def _wrong(name, inside):
     if len(parts) == 1 or parts[1] not in FLOORS:
         return "not a room; name the file"
     here, there = inside.parts[0].removesuffix(".py"), parts[1]
-    if here == there != "models" or (here, there) in BESIDE:
+    if here == there != "models":
         return None
+    if here == there and parts[2:4] == [inside.parts[1], "shared"]:
+        return None  # what only this family uses
     if here == there and inside.name == "__init__.py":
         return None if parts[2:][: len(inside.parts) - 2] == list(inside.parts[1:-1]) else "another family"
     if here == "models" and there in NOT_FOR_MODELS:
@@ -132,7 +140,9 @@ def test_every_room_has_a_floor():
         ("models/adaptation/dann.py", "from keras_transfer.models.meta import maml", "floor 3 from floor 3"),
         ("models/adaptation/dann.py", "from keras_transfer.models.adaptation import dan", "floor 3 from floor 3"),
         ("models/adaptation/__init__.py", "from keras_transfer.models.meta import maml", "another family"),
-        ("report.py", "from keras_transfer import serving", "floor 4 from floor 4"),
+        ("models/meta/maml.py", "from keras_transfer.models.multitask.shared import answers", "floor 3 from floor 3"),
+        ("serving/export.py", "from keras_transfer import testing", "floor 5 from floor 4"),
+        ("files.py", "from keras_transfer import networks", "floor 1 from floor 0"),
         ("model.py", "import tensorflow as tf", "imports tensorflow at its top"),
         ("model.py", "if True:\n    from tensorflow import data", "imports tensorflow at its top"),
         ("report.py", "try:\n    from scipy import stats\nexcept ImportError:\n    pass", "imports scipy at its top"),
@@ -168,9 +178,80 @@ def test_the_recipe_check_notices(source):
         ("keras_transfer/models/meta/maml.py", "from keras_transfer import gradients, losses, model"),
         ("keras_transfer/models/__init__.py", "from keras_transfer.models.adaptation.dan import DAN"),
         ("keras_transfer/models/meta/__init__.py", "from keras_transfer.models.meta.maml import MAML"),
-        ("keras_transfer/callbacks.py", "from keras_transfer.models import DANN\ndef f():\n    import sklearn"),
+        ("keras_transfer/models/meta/maml.py", "from keras_transfer.models.meta.shared import descend"),
+        ("keras_transfer/testing.py", "from keras_transfer.models import DANN\ndef f():\n    import sklearn"),
         ("recipes/adapt.py", "import keras\nimport tyro\nimport keras_transfer as kt\nfrom recipes.plots import draw"),
     ],
 )
 def test_the_check_lets_pass(path, source):
     assert violations(source, pathlib.Path(path)) == []
+
+
+# What of a method is looked at from outside of its family.
+
+
+def looked_at(source):
+    """What a file looks at of a method beside its contract and what every Keras model has.
+
+    A method is what is called `model`, or an attribute or item of that name: `self.model`, `models[arm]`.
+
+    Args:
+        source: str, the text of the file.
+
+    Returns:
+        List of strings, one for each.
+    """
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Attribute) and _is_method(node.value) and node.attr not in _known() | VERBS:
+            found.append(f"line {node.lineno}: .{node.attr}")
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.args:
+            asks = node.func.id in ("hasattr", "getattr", "setattr", "isinstance", "vars", "dir")
+            if asks and _is_method(node.args[0]):
+                found.append(f"line {node.lineno}: {node.func.id}")
+    return found
+
+
+def _is_method(node):
+    if isinstance(node, ast.Subscript):
+        node = node.value
+        return isinstance(node, ast.Name) and node.id == "models"
+    name = node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
+    return name == "model"
+
+
+@functools.cache
+def _known():
+    """The public names of a compiled method that has nothing of its own."""
+    model = kt.TransferModel({})
+    model.compile("sgd", "mse")
+    return {name for name in (*dir(kt.TransferModel), *vars(model)) if not name.startswith("_")}
+
+
+OUTSIDE = [path for path in FILES if path.parts[1] not in ("model.py", "models", "keras_internals.py")]
+
+
+@pytest.mark.parametrize("path", OUTSIDE, ids=str)
+def test_of_a_method_others_see_its_contract_alone(path):
+    assert looked_at((ROOT / path).read_text()) == []
+
+
+@pytest.mark.parametrize(
+    "source, reason",
+    [
+        ("if hasattr(model, 'heads'): pass", "hasattr"),
+        ("getattr(self.model, 'encoder', None)", "getattr"),
+        ("isinstance(models[arm], DANN)", "isinstance"),
+        ("for head in model.heads: pass", ".heads"),
+        ("self.model.weighting.used", ".weighting"),
+    ],
+)
+def test_the_look_is_noticed(source, reason):
+    (found,) = looked_at(source)
+    assert found == f"line 1: {reason}"
+
+
+def test_the_contract_may_be_used():
+    source = "model.signatures(x)\nmodel.combine\nmodel.optimizer\nmodel.step\nmodel.adapt(x, y)\nisinstance(x, dict)"
+    assert looked_at(source) == []
+    assert issubclass(kt.TransferModel, keras.Model)
