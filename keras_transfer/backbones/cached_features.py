@@ -166,7 +166,7 @@ def _numbered(config, names, key=None):
     """The config with numbers for layer names: the same network, made once more, is named `dense_1` for `dense`."""
     if isinstance(config, dict):
         named = ("name", "keras_history", "input_layers", "output_layers")
-        no_matter = ("trainable", "compile_config", "build_config", "token")  # a token is one process's
+        no_matter = ("trainable", "compile_config", "build_config", "token", "traced")  # the last two of one process
         return {
             k: _numbered(v, names, k if k in named else key if key in named[1:] else None)
             for k, v in config.items()

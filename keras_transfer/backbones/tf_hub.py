@@ -1,23 +1,17 @@
 """TF Hub modules and other reusable TF2 SavedModels as Keras 3 layers."""
 
-import base64
 import contextlib
-import io
-import json
-import os
+import hashlib
 import pathlib
-import tempfile
 import uuid
 import weakref
-import zipfile
 
 import keras
-import numpy as np
-import tensorflow as tf
 
+from keras_transfer.backbones.tf_hub_module import describe, load, make, unpack
 from keras_transfer.keras_internals import in_safe_mode, is_replaced, own_parameters
 
-KEPT_BYTES = 4096  # smaller entries of a checkpoint travel with the graph: what is no weight, such as tables, is there
+ASSET = "module.zip"  # in the folder of the layer's assets in a `.keras` file
 
 _LAYERS = weakref.WeakValueDictionary()  # the layers of this process by their tokens: copies take their weights
 
@@ -26,7 +20,7 @@ def from_hub(
     handle,
     trainable=False,
     *,
-    batch_norm="training",
+    statistics="batch",
     input_range=(0.0, 1.0),
     input_shape=None,
     output_key=None,
@@ -42,9 +36,10 @@ def from_hub(
         handle: a folder with a TF2 SavedModel in the reusable form; the name of one in `hub/` of the folder that
             KERAS_TRANSFER_DATA names; or a handle or URL of TF Hub, which tensorflow_hub downloads and caches.
         trainable: bool, whether the module's weights train.
-        batch_norm: `"training"`: while its weights train, the module runs in training mode: BatchNormalization uses
-            the statistics of the batch and moves its averages. `"frozen"`: BatchNormalization keeps its statistics,
-            scales and offsets bit for bit; the module runs in inference mode, so its dropout is off too.
+        statistics: which statistics normalise while the weights train. `"batch"`: those of the batch, the module runs
+            in training mode and BatchNormalization moves its averages. `"moving"`: the averages; BatchNormalization
+            keeps these, its scales and its offsets bit for bit, and the module runs in inference mode, so that its
+            dropout is off too.
         input_range: pair of floats, what the module expects of images; their 0 to 255 are mapped to it. TF Hub's
             convention for images is 0 to 1. None leaves inputs as they are, as do strings and token ids.
         input_shape: shape of one input, `(128, 128, 3)`, for a module that takes any size; None leaves the size free.
@@ -69,7 +64,7 @@ def from_hub(
     model = keras.Sequential([encoder, keras.layers.Dense(7)])
     ```
     """
-    layer = HubLayer(handle, output_key, arguments, batch_norm, trainable=trainable, name=name)
+    layer = HubLayer(handle, output_key, arguments, statistics, trainable=trainable, name=name)
     spec = layer.input_spec_of_module
     inputs = x = keras.tree.map_structure(lambda s: _input(s, input_shape), spec)
     if input_range is not None and not keras.tree.is_nested(spec) and spec.shape.rank == 4:
@@ -95,47 +90,64 @@ class HubLayer(keras.layers.Layer):
     The weights are the module's own variables under the paths `<layer>/<variable>`, such as `hub/conv_pw_1_bn/gamma`:
     patterns over paths reach each. A variable whose `trainable` is set to False stays so in a saved file.
 
-    The config holds the SavedModel without the values of its weights, which Keras stores: a `.keras` file needs neither
-    the original folder nor TF Hub. As code from a file it loads with `load_model(..., safe_mode=False)`. Copies made in
-    the same process, by `clone_model` too, start from the weights as they are; a layer made elsewhere from the config
-    alone has zeros until weights are loaded.
+    A `.keras` file holds the SavedModel as an asset, without the values of its weights, which Keras stores: it needs
+    neither the original folder nor TF Hub. As code from a file it loads with `load_model(..., safe_mode=False)`. Copies
+    made in the same process, by `clone_model` too, start from the weights as they are. The config describes the weights
+    and what comes out: a layer made elsewhere from the config alone has zeros, and cannot run.
 
     Args:
         handle: see `from_hub`.
         output_key: see `from_hub`; None returns what the module returns.
         arguments: see `from_hub`.
-        batch_norm: see `from_hub`.
+        statistics: see `from_hub`.
         **kwargs: `name`, `trainable`.
 
     Departs: `hub.KerasLayer` belongs to Keras 2; in a Keras 3 model it trains nothing, without a word.
     """
 
-    def __init__(self, handle, output_key=None, arguments=None, batch_norm="training", **kwargs):
-        packed, frozen = kwargs.pop("packed", None), kwargs.pop("frozen", ())
+    def __init__(self, handle, output_key=None, arguments=None, statistics="batch", **kwargs):
+        saved = kwargs.pop("saved", None)  # by `from_config`
         super().__init__(**{**kwargs, "dtype": "float32"})
-        if batch_norm not in ("training", "frozen"):
-            raise ValueError(f'Expected `batch_norm` to be "training" or "frozen"; received {batch_norm!r}.')
+        if statistics not in ("batch", "moving"):
+            raise ValueError(f'Expected `statistics` to be "batch" or "moving"; received {statistics!r}.')
         if keras.backend.backend() != "tensorflow":
             raise RuntimeError(f"Expected Keras on the TensorFlow backend; received {keras.backend.backend()!r}.")
         self.handle, self.output_key, self.arguments = str(handle), output_key, dict(arguments or {})
-        self.batch_norm, self.token = batch_norm, uuid.uuid4().hex
-        self._module, self._packed = _load(self.handle) if packed is None else (_unpack(packed), packed)
-        trained = {id(variable) for variable in getattr(self._module, "trainable_variables", ())}
-        self.adopted = [self._adopt(variable, id(variable) in trained) for variable in self._module.variables]
+        self.statistics, self.token = statistics, uuid.uuid4().hex
+        if saved is None:
+            self._module, self._packed = load(self.handle)
+        else:
+            self._packed = saved["packed"]
+            self._module = None if self._packed is None else unpack(self._packed)
+        if (
+            self._module is None
+        ):  # it comes with `load_assets`, onto these variables, which an optimizer may know by then
+            self._digest, self._descriptions = saved["digest"], saved["variables"]
+            variables = [make(description) for description in self._descriptions]
+        else:
+            self._digest, variables = hashlib.sha256(self._packed).hexdigest(), list(self._module.variables)
+            learn = {id(variable) for variable in getattr(self._module, "trainable_variables", ())}
+            self._descriptions = [describe(variable, id(variable) in learn) for variable in variables]
+        self.adopted = [self._adopt(*pair) for pair in zip(variables, self._descriptions)]
         for weight in own_parameters(self):
-            weight.trainable = self.trainable and weight.path not in frozen
-        if batch_norm == "frozen":
+            weight.trainable = self.trainable and (saved is None or weight.path not in saved["frozen"])
+        self._traced = {} if saved is None else saved["traced"]
+        if statistics == "moving":
             self.freeze_batch_norm()
         self.built = True
         _LAYERS[self.token] = self
 
-    def _adopt(self, variable, trainable):
-        *scopes, name = variable.name.split(":")[0].split("/")  # Keras names hold no slash: each part is a scope
+    def _adopt(self, variable, description):
+        *scopes, name = description["name"].split("/")  # Keras names hold no slash: each part is a scope
         with contextlib.ExitStack() as stack:
             for scope in (self.name, *scopes):
                 stack.enter_context(keras.name_scope(scope))
             weight = keras.Variable(
-                variable, trainable=trainable, dtype=variable.dtype.name, autocast=False, name=name or "variable"
+                variable,
+                trainable=description["learns"],
+                dtype=description["dtype"],
+                autocast=False,
+                name=name or "variable",
             )
         if weight.value is not variable:
             raise RuntimeError(f"Expected Keras to adopt {variable.name!r}; received a copy.")
@@ -149,12 +161,12 @@ class HubLayer(keras.layers.Layer):
     @trainable.setter
     def trainable(self, value):
         keras.layers.Layer.trainable.fset(self, value)
-        if self.batch_norm == "frozen":
+        if self.statistics == "moving":
             self.freeze_batch_norm()
 
     def freeze_batch_norm(self):
         """Stops the module's BatchNormalization: statistics, scales and offsets stay bit for bit."""
-        self.batch_norm = "frozen"
+        self.statistics = "moving"
         moving = {w.path.rpartition("/")[0] for w in self.weights if w.name in ("moving_mean", "moving_variance")}
         for weight in self.weights:
             if weight.path.rpartition("/")[0] in moving:
@@ -167,6 +179,11 @@ class HubLayer(keras.layers.Layer):
 
     def call(self, inputs, training=False):
         """Runs the module, in training mode only while its weights train."""
+        if self._module is None:
+            raise ValueError(
+                f"Expected {self.name!r} to have its module; received none, since it was made from a config alone. The "
+                "module is in the `.keras` file: call `keras.saving.load_model(path, safe_mode=False)`."
+            )
         if any(map(is_replaced, self.weights)):
             raise ValueError(
                 f"Expected {self.name!r} to run on its own weights; received others, by `stateless_call`. A SavedModel "
@@ -175,7 +192,7 @@ class HubLayer(keras.layers.Layer):
             )
         arguments = dict(self.arguments)
         if any("training" in f.function_type.parameters for f in self._module.__call__.concrete_functions):
-            arguments["training"] = bool(training and self.trainable and self.batch_norm == "training")
+            arguments["training"] = bool(training and self.trainable and self.statistics == "batch")
         outputs = self._module(inputs, **arguments)
         if self.trainable:
             for loss in getattr(self._module, "regularization_losses", None) or ():
@@ -187,16 +204,57 @@ class HubLayer(keras.layers.Layer):
             raise ValueError(f"Expected an output {self.output_key!r} of {self.handle!r}; received {found}.")
         return outputs[self.output_key]
 
+    def compute_output_spec(self, inputs, training=False):
+        """Returns what comes out. While a file is loaded, it is what came out of inputs of that shape when it was made.
+
+        A functional model is put together again before the module is there to be traced.
+        """
+        rows = keras.tree.flatten(inputs)[0].shape[0]
+        kind = str(keras.tree.map_structure(lambda x: f"{x.dtype} {tuple(x.shape[1:])}", inputs))
+        if self._module is not None:
+            outputs = super().compute_output_spec(inputs, training=training)
+            spec = keras.tree.map_structure(lambda x: keras.InputSpec(x.dtype, (None, *x.shape[1:])), outputs)
+            self._traced[kind] = spec
+            return outputs
+        if kind not in self._traced:
+            raise ValueError(
+                f"Expected inputs of {self.name!r} that it had seen when it was saved, {list(self._traced)}, until all "
+                f"of the file is loaded; received {kind!r}."
+            )
+        return keras.tree.map_structure(lambda x: keras.KerasTensor((rows, *x.shape[1:]), x.dtype), self._traced[kind])
+
+    def save_assets(self, inner_path):
+        """Writes the SavedModel, without the values of its weights, into a folder of the `.keras` file."""
+        pathlib.Path(inner_path, ASSET).write_bytes(self._packed)
+
+    def load_assets(self, inner_path):
+        """Loads the SavedModel onto the weights, which keep their values; a copy that has it runs nothing of the file.
+
+        Raises:
+            ValueError: if the file lacks it, or has another one than its config says.
+        """
+        if self._module is not None:
+            return
+        file = pathlib.Path(inner_path or "", ASSET)
+        packed = file.read_bytes() if inner_path and file.is_file() else b""
+        if hashlib.sha256(packed).hexdigest() != self._digest:
+            raise ValueError(f"Expected the module of {self.name!r} in the file's assets; received another or none.")
+        values = self.get_weights()
+        self._module, self._packed = unpack(packed, [weight.value for weight in self.adopted]), packed
+        self.set_weights(values)
+
     def get_config(self):
-        """Returns the arguments, and the SavedModel without the values of its weights."""
+        """Returns the arguments, and what the layer has to know before `load_assets`."""
         return {
             **super().get_config(),
             "handle": self.handle,
             "output_key": self.output_key,
             "arguments": self.arguments,
-            "batch_norm": self.batch_norm,
+            "statistics": self.statistics,
+            "digest": self._digest,
+            "variables": self._descriptions,
             "frozen": [weight.path for weight in own_parameters(self) if self.trainable and not weight.trainable],
-            "packed": base64.b64encode(self._packed).decode(),
+            "traced": keras.saving.serialize_keras_object(dict(self._traced)),
             "token": self.token,
         }
 
@@ -210,8 +268,10 @@ class HubLayer(keras.layers.Layer):
                 f"Expected `safe_mode=False` to load {config.get('name')!r}: the SavedModel inside the file is a "
                 "program. If you trust the file, call `keras.saving.load_model(path, safe_mode=False)`."
             )
-        packed = base64.b64decode(config["packed"]) if original is None else original._packed
-        layer = cls(**{**config, "packed": packed})
+        saved = {name: config.pop(name) for name in ("digest", "variables", "frozen", "traced")}
+        saved["traced"] = keras.saving.deserialize_keras_object(saved["traced"])
+        saved["packed"] = None if original is None else original._packed
+        layer = cls(**config, saved=saved)
         if original is not None:
             layer.set_weights(original.get_weights())
         return layer
@@ -222,84 +282,3 @@ def _input(spec, input_shape):
     if len(shape) != spec.shape.rank - 1 or any(n not in (None, size) for n, size in zip(spec.shape[1:], shape)):
         raise ValueError(f"Expected inputs of shape {tuple(spec.shape[1:])}, as the module takes; received {shape}.")
     return keras.Input(shape, dtype=spec.dtype.name, name=spec.name)
-
-
-def _resolve(handle):
-    """The folder of a handle: as it is, under KERAS_TRANSFER_DATA, or downloaded."""
-    local = [pathlib.Path(handle)]
-    if "KERAS_TRANSFER_DATA" in os.environ:
-        local.append(pathlib.Path(os.environ["KERAS_TRANSFER_DATA"], "hub", handle.partition("://")[2] or handle))
-    for folder in local:
-        if folder.is_dir():
-            return folder
-    if "://" not in handle and handle.count("/") < 2:
-        raise ValueError(f"Expected a folder, or a handle of TF Hub; received {handle!r}, which is neither.")
-    try:
-        import tensorflow_hub
-    except ImportError as error:
-        raise ImportError("Downloading from TF Hub needs: pip install 'keras_transfer[hub]'") from error
-    return pathlib.Path(tensorflow_hub.resolve(handle))
-
-
-def _load(handle):
-    """The module of a handle, and its SavedModel packed."""
-    folder = _resolve(handle)
-    if not (folder / "saved_model.pb").is_file():
-        raise ValueError(f"Expected a TF2 SavedModel; received {handle!r}, a folder without `saved_model.pb`.")
-    module = _open(folder)
-    if not callable(module) or not hasattr(module, "variables"):
-        raise ValueError(
-            f"Expected a SavedModel in the reusable form, callable and with its variables; received {handle!r}, which "
-            f"has only the signatures {sorted(module.signatures)}."
-        )
-    return module, _pack(folder, {v.numpy().tobytes() for v in module.variables})
-
-
-def _open(folder):
-    try:
-        return tf.saved_model.load(str(folder))
-    except (tf.errors.NotFoundError, FileNotFoundError) as error:
-        if "Op type not registered" not in str(error):
-            raise
-        raise ImportError(
-            "The module uses operations of TF Text: pip install tensorflow-text, and import tensorflow_text."
-        ) from error
-
-
-def _pack(folder, values):
-    """A zip of the graph, the assets and the checkpoint without `values`, which are held elsewhere, as bytes."""
-    reader = tf.train.load_checkpoint(str(folder / "variables/variables"))
-    dtypes, entries, files = reader.get_variable_to_dtype_map(), [], {}
-    for file in [folder / "saved_model.pb", *(f for f in folder.glob("assets/**/*") if f.is_file())]:
-        files[file.relative_to(folder).as_posix()] = file.read_bytes()
-    for key, shape in sorted(reader.get_variable_to_shape_map().items()):
-        value = reader.get_tensor(key)
-        held = isinstance(value, np.ndarray) and value.nbytes > KEPT_BYTES and value.tobytes() in values
-        if not held:
-            files[f"entries/{len(entries)}"] = tf.io.serialize_tensor(value).numpy()
-        entries.append([key, dtypes[key].name, shape, held])
-    files["entries.json"] = json.dumps(entries)
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for name, content in sorted(files.items()):
-            archive.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)  # without a date: equal bytes
-    return buffer.getvalue()
-
-
-def _unpack(packed):
-    """The module of a packed SavedModel, its held values zero."""
-    with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(io.BytesIO(packed)) as archive:
-        archive.extractall(folder)
-        names, tensors = [], []
-        for number, (name, dtype, shape, held) in enumerate(json.loads(archive.read("entries.json"))):
-            names.append(name)
-            stored = None if held else archive.read(f"entries/{number}")
-            tensors.append(tf.zeros(shape, dtype) if held else tf.io.parse_tensor(stored, dtype))
-        pathlib.Path(folder, "variables").mkdir()
-        tf.raw_ops.SaveV2(
-            prefix=f"{folder}/variables/variables",
-            tensor_names=names,
-            shape_and_slices=[""] * len(names),
-            tensors=tensors,
-        )
-        return _open(folder)

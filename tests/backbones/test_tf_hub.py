@@ -1,4 +1,6 @@
+import io
 import shutil
+import zipfile
 
 import keras
 import numpy as np
@@ -6,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 import keras_transfer as kt
+from keras_transfer.backbones import tf_hub
 from keras_transfer.backbones.tf_hub import HubLayer, from_hub
 
 rng = np.random.default_rng(0)
@@ -126,7 +129,7 @@ def test_statistics_can_be_estimated_anew(handle):
 def test_frozen_weights_stay_bit_for_bit(handle):
     model = classifier(from_hub(handle))
     assert moved(model.layers[0], lambda: model.fit(IMAGES, LABELS, epochs=2, verbose=0)) == set()
-    model = classifier(from_hub(handle, trainable=True, batch_norm="frozen"))
+    model = classifier(from_hub(handle, trainable=True, statistics="moving"))
     assert moved(model.layers[0], lambda: model.fit(IMAGES, LABELS, epochs=2, verbose=0)) == {"kernel"}
     model.trainable = True  # Keras then thaws every variable, but not a frozen BatchNormalization
     model.compile("adam", "sparse_categorical_crossentropy")
@@ -217,6 +220,82 @@ def test_the_file_needs_nothing_but_itself(handle, run_python, tmp_path):
     assert [w.name for w in model.layers[0].trainable_weights] == ["gamma", "kernel"]
 
 
+@pytest.fixture
+def elsewhere(monkeypatch):
+    """As in another process: no layer of this one is known."""
+    return lambda: monkeypatch.setattr(tf_hub, "_LAYERS", {})
+
+
+def test_training_goes_on_from_a_file(handle, elsewhere, tmp_path):
+    """The optimizer is made before the module is there: both have to hold the same variables."""
+    model = classifier(from_hub(handle, trainable=True), keras.optimizers.SGD(0.1, momentum=0.9))
+    model.fit(IMAGES, LABELS, verbose=0)
+    model.save(tmp_path / "model.keras")
+    elsewhere()
+    loaded = keras.saving.load_model(tmp_path / "model.keras", safe_mode=False)
+    for _ in range(2):
+        np.testing.assert_allclose(loaded.train_on_batch(IMAGES, LABELS), model.train_on_batch(IMAGES, LABELS), 1e-6)
+    for old, new in zip(model.weights, loaded.weights):
+        assert old.name == new.name and old is not new
+        np.testing.assert_allclose(new, old, atol=1e-6)
+    kt.export(loaded, tmp_path / "served", IMAGES)
+    assert len(kt.serving.verify(tmp_path / "served", loaded, IMAGES).stored) == 7
+
+
+def test_the_module_is_an_asset_and_the_config_small(handle, tmp_path):
+    model = classifier(from_hub(handle))
+    model.save(tmp_path / "model.keras")
+    with zipfile.ZipFile(tmp_path / "model.keras") as archive:
+        (asset,) = [name for name in archive.namelist() if name.startswith("assets/")]
+        with zipfile.ZipFile(io.BytesIO(archive.read(asset))) as module:
+            assert {"saved_model.pb", "contents.json"} < set(module.namelist())
+        assert "saved_model" not in archive.read("config.json").decode()
+        assert archive.getinfo("config.json").file_size < 12_000 < archive.getinfo(asset).file_size + 12_000
+    layer = model.layers[0].get_layer("hub")
+    names = [variable["name"] for variable in layer.get_config()["variables"]]
+    assert names == ["bn/beta", "bn/gamma", "dense/kernel", "bn/moving_mean", "bn/moving_variance"]
+
+
+def with_asset(file, content, changed):
+    """A copy of a `.keras` file with another module in it, or none."""
+    with zipfile.ZipFile(file) as archive, zipfile.ZipFile(changed, "w") as copy:
+        for name in archive.namelist():
+            if not name.startswith("assets/"):
+                copy.writestr(name, archive.read(name))
+            elif content is not None:
+                copy.writestr(name, content)
+    return changed
+
+
+@pytest.mark.filterwarnings("ignore:Skipping nested container")  # Keras tries failed layers again
+@pytest.mark.parametrize("content", [b"another", None])
+def test_another_module_in_the_file_is_refused(handle, elsewhere, tmp_path, content):
+    model = from_hub(handle)
+    expected = model.predict(IMAGES, verbose=0)
+    model.save(tmp_path / "model.keras")
+    changed = with_asset(tmp_path / "model.keras", content, tmp_path / "changed.keras")
+    # Where its layer lives, a file loads in safe mode: with this process's module, and nothing in the file runs.
+    np.testing.assert_array_equal(keras.saving.load_model(changed).predict(IMAGES, verbose=0), expected)
+    elsewhere()
+    with pytest.raises(ValueError, match="in the file's assets|to have its module"):
+        keras.saving.load_model(changed, safe_mode=False).predict(IMAGES, verbose=0)
+
+
+def test_a_config_alone_does_not_run(handle, elsewhere):
+    model = from_hub(handle)
+    config = model.get_config()
+    elsewhere()
+    with pytest.raises(ValueError, match="safe_mode=False"):
+        keras.Model.from_config(config)
+    described = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(model), safe_mode=False)
+    assert described.output_shape == (None, 4)
+    assert [w.path for w in described.weights] == [w.path for w in model.weights]
+    with pytest.raises(ValueError, match="to have its module; received none"):
+        described(IMAGES)
+    with pytest.raises(ValueError, match="Expected inputs of 'hub' that it had seen.*received 'float32 .9, 9, 3.'"):
+        described.get_layer("hub")(keras.Input((9, 9, 3)))
+
+
 def test_strings_and_outputs_by_key(text_handle):
     words = np.array(["a", "abc"])
     backbone = from_hub(text_handle, output_key="pooled_output")
@@ -243,14 +322,16 @@ import keras, numpy as np, tensorflow as tf, keras_transfer as kt
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-def make():
-    encoder = kt.backbones.from_hub(sys.argv[1], trainable=True, batch_norm="frozen")
+def make(encoder=None):
+    encoder = encoder or kt.backbones.from_hub(sys.argv[1], trainable=True, statistics="moving")
     model = keras.Sequential([encoder, keras.layers.Dense(3)])
     model.compile(keras.optimizers.SGD(0.1), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     return model
+def make_from_file():
+    return make(keras.saving.load_model(sys.argv[2], safe_mode=False))
 rng = np.random.default_rng(0)
 batches = [(rng.integers(0, 256, (8, 6, 6, 3)).astype("uint8"), np.arange(8) % 3) for _ in range(3)]
-print("difference", kt.testing.check_replicas(make, batches, strategy))
+print(*(kt.testing.check_replicas(function, batches, strategy) for function in (make, make_from_file)))
 """
 
 
@@ -260,8 +341,11 @@ def test_cached_features_find_their_file(handle, tmp_path):
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_replicas_equal_one(handle, run_python):
-    assert float(run_python("-c", REPLICAS, str(handle)).split()[-1]) <= 1e-5
+def test_replicas_equal_one(handle, run_python, tmp_path):
+    from_hub(handle, trainable=True, statistics="moving").save(tmp_path / "encoder.keras")
+    printed = run_python("-c", REPLICAS, str(handle), str(tmp_path / "encoder.keras")).split("\n")[-2]
+    differences = [float(word) for word in printed.split()]
+    assert len(differences) == 2 and max(differences) <= 1e-5
 
 
 def test_other_weights_are_refused(handle):
@@ -281,8 +365,8 @@ def test_bad_handles(handle, tmp_path, monkeypatch):
         from_hub(tmp_path / "served")
     with pytest.raises(ValueError, match="inputs of shape .None, None, 3.*received .6, 6, 1."):
         from_hub(handle, input_shape=(6, 6, 1))
-    with pytest.raises(ValueError, match='`batch_norm` to be "training" or "frozen"; received \'off\''):
-        from_hub(handle, batch_norm="off")
+    with pytest.raises(ValueError, match='`statistics` to be "batch" or "moving"; received \'off\''):
+        from_hub(handle, statistics="off")
     monkeypatch.setenv("KERAS_TRANSFER_DATA", str(tmp_path))
     shutil.copytree(handle, tmp_path / "hub" / "normalized")
     assert from_hub("normalized").output_shape == (None, 4)
