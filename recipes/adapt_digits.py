@@ -1,14 +1,11 @@
 """Adapts a digit classifier to a domain without labels, holds it against source-only training, and exports it.
 
     python -m recipes.adapt_digits
-    python -m recipes.adapt_digits --pair usps_mnist --method dan dann --steps 2000
+    python -m recipes.adapt_digits --pair digits_photos --method dan dann
 
-The default pair, simulated printed digits to real handwritten ones, needs no download and takes about 4 minutes on two
-cores; `usps_mnist`, `mnist_usps` and `mnist_mnistm` take up to 10 minutes for each method. They read USPS, MNIST and
-BSDS500 from `KERAS_TRANSFER_DATA` or download them. Of MNIST they take the 10,000 digits of its test files: 8,000 to
-train on, 2,000 to test on. Measured numbers: `results/adapt_digits/<pair>.json`, shown in the README.
-
-How the settings were chosen: `results/adapt_digits/selection.json`.
+Nothing is downloaded. The default pair, simulated printed digits to real handwritten ones, takes about 4 minutes on two
+cores. USPS, MNIST and MNIST-M-like digits: `recipes.studies.adapt_digits`. Measured numbers:
+`results/adapt_digits/<pair>.json`; how the settings were chosen: `results/adapt_digits/selection.json`.
 """
 
 import dataclasses
@@ -32,9 +29,7 @@ CLASSES = "0123456789"
 class Config:
     """Settings of one run."""
 
-    pair: Literal["printed_handwritten", "digits_photos", "usps_mnist", "mnist_usps", "mnist_mnistm"] = (
-        "printed_handwritten"
-    )
+    pair: Literal["printed_handwritten", "digits_photos"] = "printed_handwritten"
     """Labelled source and unlabelled target."""
     method: tuple[Literal["dann", "deep_coral", "dan"], ...] = ("dan",)
     """One or more methods; the first is exported."""
@@ -45,7 +40,7 @@ class Config:
     batch_size: int = 64
     """Rows of the source, and as many of the target, in a step."""
     learning_rate: float = 3e-3
-    """Of Adam, at the start of a cosine decay to 0."""
+    """The learning rate of Adam at the start of a cosine decay to 0."""
     ramp: float = 0.4
     """Share of the steps in which the weight of the adaptation rises."""
     runs: pathlib.Path = pathlib.Path("runs/adapt_digits")
@@ -53,7 +48,7 @@ class Config:
     saved_models: pathlib.Path = pathlib.Path("saved_models")
     """Folder for the export, `<saved_models>/adapt_digits/<version>/`."""
     results: pathlib.Path | None = None
-    """Folder that also gets the report, as `<results>/adapt_digits/<pair>.json`."""
+    """Folder that also gets the report, as `<results>/adapt_digits/<pair>.json`; by default none."""
 
 
 def load(config):
@@ -61,23 +56,18 @@ def load(config):
     data = kt.datasets
     if config.pair == "printed_handwritten":
         source, source_test = data.printed_digits(8000, seed=0), data.printed_digits(2000, seed=1)
-        target, target_test = _split(data.digits(image_size=28), 1200)
-    elif config.pair == "usps_mnist":
-        source, source_test = data.usps("train", image_size=28), data.usps("test", image_size=28)
-        target, target_test = _split(data.mnist("test"), 8000)
-    elif config.pair == "mnist_usps":
-        source, source_test = _split(data.mnist("test"), 8000)
-        target, target_test = data.usps("train", image_size=28), data.usps("test", image_size=28)
+        target, target_test = split(data.digits(image_size=28), 1200)
     else:  # as in MNIST-M, the source's training digits are also the target's, without their labels
-        gray, photos = (
-            (data.digits(image_size=28), data.digits_on_photos())
-            if config.pair == "digits_photos"
-            else (data.mnist("test"), data.mnist_m_like("test"))
-        )
-        rows = 1200 if config.pair == "digits_photos" else 8000
-        source, source_test = _split((np.repeat(gray[0], 3, axis=-1), gray[1]), rows)
-        target, target_test = _split(photos, rows)
+        x, y = data.digits(image_size=28)
+        source, source_test = split((np.repeat(x, 3, axis=-1), y), 1200)
+        target, target_test = split(data.digits_on_photos(), 1200)
     return {"source": source, "source_test": source_test, "target": target, "target_test": target_test}
+
+
+def split(data, rows):
+    """Returns so many rows of arrays, drawn at random, and the others."""
+    order = np.random.default_rng(0).permutation(len(data[0]))
+    return [tuple(part[index] for part in data) for index in (order[:rows], order[rows:])]
 
 
 def build(channels, batch_norm):
@@ -106,7 +96,7 @@ BASELINES = {"source_only": False, "source_only_batch_norm": True}  # with Batch
 
 
 def train(config, arm, seed, data):
-    """Trains one arm on one seed and returns the model, its history and its metrics."""
+    """Trains one arm on one seed and returns the model, its encoder, its history and its metrics."""
     keras.utils.set_random_seed(seed)
     stream = kt.streams.domains(
         data["source"], data["target"][0], batch_size=config.batch_size, classes=len(CLASSES), seed=seed
@@ -121,10 +111,7 @@ def train(config, arm, seed, data):
     rate = keras.optimizers.schedules.CosineDecay(config.learning_rate, steps)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.Adam(rate), loss, metrics=["accuracy"])
-
-    print(f"{arm}, seed {seed}")
-    bar = keras.utils.Progbar(epochs, unit_name="epoch")
-    progress = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: bar.update(epoch + 1, logs.items()))
+    progress = runs.progress(f"{arm}, seed {seed}", epochs)
     start = time.perf_counter()
     history = model.fit(stream, epochs=epochs, shuffle=False, verbose=0, callbacks=[progress]).history
     seconds = time.perf_counter() - start
@@ -132,68 +119,50 @@ def train(config, arm, seed, data):
         f"{domain}_accuracy": model.evaluate(*data[f"{domain}_test"], verbose=0, return_dict=True)["accuracy"]
         for domain in ("source", "target")
     }
-    information = _information(model.predict(data["target"][0], batch_size=256, verbose=0))
-    return model, history, {**metrics, "target_information": information, "seconds": seconds}
+    metrics["target_information"] = information(model.predict(data["target"][0], batch_size=256, verbose=0))
+    return model, parts[0], history, {**metrics, "seconds": seconds}
 
 
-def main(config):
-    """Runs baselines and methods over the seeds, reports, draws, exports and verifies; returns the report as a dict."""
+def information(logits):
+    """Mutual information of input and prediction in nats, at most log 10: a score of adaptation without labels."""
+    p = keras.ops.convert_to_numpy(keras.ops.softmax(logits))
+    return float((p * np.log(p + 1e-9)).sum(-1).mean() - (p.mean(0) * np.log(p.mean(0) + 1e-9)).sum())
+
+
+def main(config, data=None):
+    """Runs baselines and methods over the seeds, on what `load` returns or on other data; returns the report's dict."""
     if len(set(config.seeds)) < 2:
         raise ValueError(f"Expected at least 2 seeds for an interval; received {config.seeds}.")
-    data = load(config)
-    models, histories, metrics = {}, {}, {}
+    data = data or load(config)
+    trained, histories, metrics = {}, {}, {}
     for arm in (*BASELINES, *config.method):
         for seed in config.seeds:
-            model, history, metrics.setdefault(arm, {})[seed] = train(config, arm, seed, data)
-            models.setdefault(arm, model)
+            *networks, history, metrics.setdefault(arm, {})[seed] = train(config, arm, seed, data)
+            trained.setdefault(arm, networks)
             histories.setdefault(arm, []).append(history)
 
     # The first seed's model, whatever its accuracy: to pick by the target's labels would be to train on them.
-    method, (x, _) = models[config.method[0]], data["target_test"]
-    version = kt.export(
-        method, config.saved_models / "adapt_digits", x, classes=CLASSES, metrics=metrics[config.method[0]]
-    )
-    verified = kt.serving.verify(version, method, x[:64])
-    settings = runs.settings(config)
-    extra = {"config": settings, "export": verified._asdict(), "histories": histories}
-    report = kt.report.TransferReport(metrics, list(BASELINES), extra=extra)
-    folder = runs.folder(config, config.pair)
-    report.save(folder)
-    draw(config, folder, data, {report.baseline: models[report.baseline], config.method[0]: method}, histories)
-    if config.results:
-        report.write(config.results / "adapt_digits" / f"{config.pair}.json")
-    print(f"\n{config.pair}\n{report}\n\nPictures and report: {folder}\nExport: {version}")
-    print(f"Largest difference in a fresh process: {max(verified.differences.values()):.1e}")
-    return report.to_dict()
+    first, (x, _) = config.method[0], data["target_test"]
+    report = kt.report.TransferReport(metrics, list(BASELINES), extra={"histories": histories})
+    figures = draw(config.pair, data, {arm: trained[arm] for arm in (report.baseline, first)}, histories)
+    export = {"x": x, "requests": [x[:64]], "classes": CLASSES, "metrics": metrics[first]}
+    return runs.finish(config, "adapt_digits", config.pair, report, figures, model=trained[first][0], **export)
 
 
-def draw(config, folder, data, models, histories):
-    """Draws samples, embeddings before and after, learning curves and confusion matrices."""
-    names = config.pair.split("_")
+def draw(pair, data, trained, histories):
+    """Returns samples, embeddings before and after, learning curves and confusion matrices."""
+    names = pair.split("_")
     parts = [data[f"{domain}_test"] for domain in ("source", "target")]
     few = [(x[:500], y[:500]) for x, y in parts]
-    encoders = {arm: getattr(model, "encoder", None) or model.layers[0] for arm, model in models.items()}
-    features = {arm: [encoder.predict(x, verbose=0) for x, _ in few] for arm, encoder in encoders.items()}
+    features = {arm: [encoder.predict(x, verbose=0) for x, _ in few] for arm, (_, encoder) in trained.items()}
     x, y = parts[1]
-    answers = {arm: model.predict(x, verbose=0).argmax(-1) for arm, model in models.items()}
-    for name, figure in {
+    answers = {arm: model.predict(x, verbose=0).argmax(-1) for arm, (model, _) in trained.items()}
+    return {
         "samples": pictures.samples({name: images for name, (images, _) in zip(names, parts)}),
         "embedding": pictures.embedding(features, [labels for _, labels in few], names),
         "curves": pictures.curves(histories),
         "confusion": pictures.confusion(y, answers, CLASSES),
-    }.items():
-        figure.savefig(folder / f"{name}.png", dpi=110)
-
-
-def _split(data, rows):
-    order = np.random.default_rng(0).permutation(len(data[0]))
-    return [tuple(part[index] for part in data) for index in (order[:rows], order[rows:])]
-
-
-def _information(logits):
-    """Mutual information of input and prediction in nats, at most log 10: a score of adaptation without labels."""
-    p = keras.ops.convert_to_numpy(keras.ops.softmax(logits))
-    return float((p * np.log(p + 1e-9)).sum(-1).mean() - (p.mean(0) * np.log(p.mean(0) + 1e-9)).sum())
+    }
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ class Config:
     inner_rate: float = 0.01
     """Learning rate of the inner loop."""
     learning_rate: float = 1e-3
-    """Of Adam at the start; it falls to zero along a cosine."""
+    """The learning rate of Adam at the start of a cosine decay to 0."""
     test_steps: int = 10
     """Gradient steps in the test; the error is measured after each."""
     test_tasks: int = 600
@@ -50,7 +50,7 @@ class Config:
     saved_models: pathlib.Path = pathlib.Path("saved_models")
     """Folder for the export, `<saved_models>/maml_sinusoid/<version>/`."""
     results: pathlib.Path | None = None
-    """Where to copy the report as `maml_sinusoid/<shots>.json`; by default nowhere."""
+    """Folder that also gets the report, as `<results>/maml_sinusoid/<shots>.json`; by default none."""
 
 
 def build():
@@ -117,31 +117,18 @@ def main(config):
 
     networks, rate = kept
     model = adapting(networks["maml"], config.inner_rate, config.test_steps)
-    x, y = kt.datasets.sinusoids(3, config.shots, 7, seed=1)
-    points, targets = x["support"]
-    version = kt.serving.export_episodes(
-        model, config.saved_models / "maml_sinusoid", points[0], targets=targets[0], input_name="x"
-    )
-    unseen = [(points[i][: 4 + i], targets[i][: 4 + i], x["query"][i][: 2 + i]) for i in range(3)]
-    verified = kt.serving.verify_episodes(version, model, unseen, input_name="x")
-
-    record = {
-        "config": runs.settings(config),
-        "mean_squared_error": curves,
-        "seconds": seconds,
-        "fine_tuning_rates": rates,
-        "export": verified._asdict(),
-    }
-    folder = runs.folder(config, config.shots)
-    folder.mkdir(parents=True)
-    draw(folder, networks, rate, config)
-    runs.write(record, folder, config, "maml_sinusoid", config.shots)
-    print(f"\nPictures and report: {folder}\nExport: {version}")
-    return record
+    (tasks, _) = kt.datasets.sinusoids(3, config.shots, 7, seed=1)
+    unseen = [  # any number of examples, and of queries
+        {"support": (points[: 4 + i], targets[: 4 + i]), "query": query[: 2 + i]}
+        for i, (points, targets, query) in enumerate(zip(*tasks["support"], tasks["query"]))
+    ]
+    record = {"mean_squared_error": curves, "seconds": seconds, "fine_tuning_rates": rates}
+    export = {"model": model, "x": unseen[-1], "requests": unseen}
+    return runs.finish(config, "maml_sinusoid", config.shots, record, draw(networks, rate, config), **export)
 
 
-def draw(folder, networks, rate, config):
-    """Draws the fits of three new tasks after 0, 1 and all steps."""
+def draw(networks, rate, config):
+    """Returns a picture of the fits of three new tasks after 0, 1 and all steps."""
     x = np.linspace(-5, 5, 200, dtype="float32")[:, None]
     (tasks, _), drawn = kt.datasets.sinusoids(3, config.shots, 1, seed=2), {}
     for arm, network in networks.items():
@@ -150,7 +137,7 @@ def draw(folder, networks, rate, config):
             {k: keras.ops.convert_to_numpy(model.adapt(*task, steps=k)(x))[:, 0] for k in (0, 1, config.test_steps)}
             for task in zip(*tasks["support"])
         ]
-    pictures.fits(x[:, 0], list(zip(*tasks["support"])), drawn).savefig(folder / "fits.png", dpi=110)
+    return {"fits": pictures.fits(x[:, 0], list(zip(*tasks["support"])), drawn)}
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 import numpy as np
 from matplotlib.figure import Figure
 
+TSNE_STEPS = 1000  # of gradient descent, as many as scikit-learn takes by default
+
 
 def samples(domains, rows=4, columns=12):
     """Images of each domain side by side; `domains` is a dict of names to uint8 images `(n, height, width, 1 or 3)`."""
@@ -32,7 +34,7 @@ def embedding(features, labels, names):
     figure = Figure(figsize=(5 * len(features), 9.4), layout="constrained")
     panels = figure.subplots(2, len(features), squeeze=False)
     for column, (title, (source, target)) in enumerate(features.items()):
-        points = TSNE(init="pca", random_state=0).fit_transform(np.concatenate([source, target]))
+        points = TSNE(init="pca", random_state=0, max_iter=TSNE_STEPS).fit_transform(np.concatenate([source, target]))
         for part, domain, color in zip(np.split(points, [len(source)]), names, ("#0072B2", "#D55E00")):
             panels[0, column].scatter(*part.T, s=5, color=color, label=domain)
         panels[0, column].set_title(f"{title}: by domain")
@@ -148,7 +150,8 @@ def classes(features, labels, names=None):
     """t-SNE of features `(rows, dim)`, coloured by class; `names` are those of the classes."""
     from sklearn.manifold import TSNE
 
-    points = TSNE(init="pca", random_state=0, perplexity=min(30, (len(features) - 1) // 3)).fit_transform(features)
+    perplexity = min(30, (len(features) - 1) // 3)
+    points = TSNE(init="pca", random_state=0, perplexity=perplexity, max_iter=TSNE_STEPS).fit_transform(features)
     figure = Figure(figsize=(5, 4.6), layout="constrained")
     panel = figure.subplots()
     present = np.unique(labels)

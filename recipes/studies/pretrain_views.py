@@ -1,12 +1,12 @@
-"""Learns an encoder from unlabelled images, tests what few labels are worth on it, and exports it.
+"""Compares ways to learn an encoder from unlabelled images, and what few labels are worth on it.
 
-    python -m recipes.pretrain_views
-    python -m recipes.pretrain_views --data fashion_mnist --epochs 40 --labels-per-class 10 60 --steps 2000
-    python -m recipes.pretrain_views --images my_photos --method byol
+    python -m recipes.studies.pretrain_views
+    python -m recipes.studies.pretrain_views --data fashion_mnist --epochs 40 --labels-per-class 10 60 --steps 2000
+    python -m recipes.studies.pretrain_views --images my_photos --method byol
 
-By default nothing is downloaded: SimCLR on rendered Latin capitals, in about 15 minutes on two cores. Fashion-MNIST
-comes from `keras.datasets`, which downloads it once (30 MB); an epoch of it takes about 30 seconds. `--images` is a
-folder of your own pictures, `<class>/*.jpg`; one folder of all of them is enough to pretrain and export.
+By default nothing is downloaded: SimCLR on the letters of `recipes.pretrain_images`, in about 15 minutes on two cores.
+Fashion-MNIST comes from `keras.datasets`, which downloads it once (30 MB); an epoch of it takes about 30 seconds.
+`--images` is a folder of your own pictures, `<class>/*.jpg`; one folder of all of them is enough to pretrain.
 
 The probes: a logistic regression and the nearest neighbours on frozen features, with all labels. Then few labels: a
 probe, all weights fine-tuned from the probe (LP-FT), or fine-tuned with a new head. Beside them the supervised twin,
@@ -27,11 +27,10 @@ import tensorflow as tf
 from keras import layers
 
 import keras_transfer as kt
-from recipes import pictures, runs
+from recipes import pictures, pretrain_images, runs
+from recipes.few_labels import best_of, draw, fit_few, probe_few, probe_head
+from recipes.pretrain_images import compile_model, mlp
 
-VALIDATION = 2000  # training images whose labels choose
-PENALTIES = (0.01, 0.1, 1.0)  # inverse ones, of probes of few labels
-RATES = (1e-3, 3e-3)  # of Adam, on few labels
 MASKED = ("mae", "inpainting")  # methods that predict what is hidden of an image
 PRETRAINED, BASELINES = ("probe", "lp_ft", "fine_tuned"), ("twin", "random_probe", "pixels_probe")
 
@@ -57,9 +56,9 @@ class Config:
     batch_size: int = 256
     """Images in a step, two views of each."""
     learning_rate: float = 2e-3
-    """Of AdamW in pretraining, reached after a twentieth of the steps, before a cosine decay to 0."""
+    """The learning rate of AdamW in pretraining after a twentieth of the steps, before a cosine decay to 0."""
     weight_decay: float = 1e-4
-    """Of AdamW."""
+    """The weight decay of AdamW."""
     labels_per_class: tuple[int, ...] = (10,)
     """Labelled images of each class."""
     steps: int = 1000
@@ -69,22 +68,15 @@ class Config:
     saved_models: pathlib.Path = pathlib.Path("saved_models")
     """Folder for the export, `<saved_models>/pretrain_views/<version>/`."""
     results: pathlib.Path | None = None
-    """Where to copy the report as `pretrain_views/<case>.json`; by default nowhere."""
+    """Folder that also gets the report, as `<results>/pretrain_views/<case>.json`; by default none."""
 
 
 def load(config):
     """Returns training images with labels, test images with labels, and the names of the classes."""
-    if config.images is not None:
-        x, y, names = kt.datasets.image_folder(config.images, config.image_size)
-        order = np.random.default_rng(0).permutation(len(x))
-        test, train = np.split(order, [len(x) // 5])
-        return (x[train], y[train]), (x[test], y[test]), names
-    if config.data == "fashion_mnist":
+    if config.images is None and config.data == "fashion_mnist":
         names = ("top", "trousers", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot")
         return *((x[..., None], y.astype("int32")) for x, y in keras.datasets.fashion_mnist.load_data()), names
-    names = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-    wide = kt.datasets.Jitter(rotation=20.0, shear=0.4, scale=0.25, translation=0.1)
-    return *(kt.datasets.glyphs(names, n=n, jitter=wide, seed=seed)[:2] for seed, n in enumerate((20_000, 5000))), names
+    return pretrain_images.load(config)
 
 
 def augmentation(config, shape):
@@ -101,34 +93,24 @@ def augmentation(config, shape):
         change.append(layers.RandomRotation(0.04, fill_mode="constant", fill_value=0.0))
     if masked:
         return keras.Sequential(change)
-    if channels == 3:
-        change.append(layers.RandomColorJitter((0, 255), 0.3, 0.4, (0.3, 0.7), 0.1))
-    else:
-        change.append(kt.layers.RandomGamma((1 / 5, 5.0), gain=(0.25, 1.0)))
-    return keras.Sequential(change)
+    return keras.Sequential([*change, pretrain_images.tones(channels)])
 
 
 def build_encoder(config, shape):
     """Returns a new encoder: four convolutions of stride 2; for MAE a small Vision Transformer."""
     if config.method == "mae":
-        return kt.backbones.small_vit(shape, patch_size=7 if shape[0] % 8 else 8, dim=96, blocks=4)
-    x = images = keras.Input(shape, name="images")
-    x = layers.Rescaling(1 / 255)(x)
-    for filters in (32, 64, 128, 256):
-        x = layers.Conv2D(filters, 3, strides=2, padding="same", use_bias=False)(x)
-        x = layers.BatchNormalization()(x)
-        x = layers.ReLU()(x)
-    return keras.Model(images, layers.GlobalAveragePooling2D(name="features")(x), name="encoder")
+        return kt.backbones.small_vit(shape, patch_size(shape), dim=96, blocks=4)
+    return pretrain_images.build_encoder(shape)
+
+
+def patch_size(shape):
+    """Returns the pixels of a side of the Vision Transformer's patches."""
+    return 7 if shape[0] % 8 else 8
 
 
 def build(config, shape, steps):
-    """Returns a new compiled model of the method."""
+    """Returns a new compiled model of the method, and its encoder."""
     encoder = build_encoder(config, shape)
-
-    def mlp(inputs, hidden, outputs, *last):
-        dense = [layers.Dense(hidden, use_bias=False), layers.BatchNormalization(), layers.ReLU()]
-        return keras.Sequential([keras.Input((inputs,)), *dense, layers.Dense(outputs), *last])
-
     dim = encoder.output_shape[-1]
     if config.method in ("simclr", "sup_con"):
         method = kt.models.SimCLR if config.method == "simclr" else kt.models.SupCon
@@ -147,13 +129,7 @@ def build(config, shape, steps):
         model = kt.models.MAE(encoder, kt.backbones.small_vit_decoder(encoder, blocks=2), normalize=False)
     else:
         model = kt.models.Inpainting(encoder, picture_decoder(dim, shape))
-    schedule = keras.optimizers.schedules.CosineDecay(
-        0.0, steps - steps // 20, warmup_target=config.learning_rate, warmup_steps=steps // 20
-    )
-    optimizer = keras.optimizers.AdamW(schedule, weight_decay=config.weight_decay)
-    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    model.compile(optimizer)
-    return model
+    return compile_model(config, model, steps), encoder
 
 
 def picture_decoder(dim, shape):
@@ -168,10 +144,10 @@ def picture_decoder(dim, shape):
 
 
 def pretrain(config, seed, images, labels, probe):
-    """Trains one model; `probe` is what the probes between epochs get. Returns it, the history and the seconds."""
+    """Trains one model; returns it, its encoder, the history and the seconds. `probe`: for probes between epochs."""
     keras.utils.set_random_seed(seed)
     steps = config.epochs * (len(images) // config.batch_size)
-    model, augment = build(config, images.shape[1:], steps), augmentation(config, images.shape[1:])
+    (model, encoder), augment = build(config, images.shape[1:], steps), augmentation(config, images.shape[1:])
     if config.method in MASKED:
         rows = tf.data.Dataset.from_tensor_slices(images).shuffle(len(images), seed=seed)
         rows = rows.batch(config.batch_size, drop_remainder=True)
@@ -186,7 +162,7 @@ def pretrain(config, seed, images, labels, probe):
         callbacks.append(kt.callbacks.KNNProbe(*probe))
     start = time.perf_counter()
     history = model.fit(stream, epochs=config.epochs, shuffle=False, verbose=2, callbacks=callbacks).history
-    return model, history, time.perf_counter() - start
+    return model, encoder, history, time.perf_counter() - start
 
 
 def probes(features, labels):
@@ -198,62 +174,12 @@ def probes(features, labels):
 
 def patch_errors(model, images):
     """Returns the mean squared error of MAE on hidden patches, and that of each patch's own mean; pixels are 0-1."""
-    sums = np.zeros(2)
+    sums, cut = np.zeros(2), kt.layers.Patches(patch_size(images.shape[1:]))
     for rows in np.array_split(images, math.ceil(len(images) / 500)):
-        outputs, pixels = model({"image": rows}), np.array(model.targets(rows))
+        outputs, pixels = model({"image": rows}), np.array(cut(rows.astype("float32")) / 255)
         guesses = np.array(outputs["predicted"]), pixels.mean(-1, keepdims=True)
         sums += [np.square(pixels - guess)[np.array(outputs["hidden"])].mean() * len(rows) for guess in guesses]
     return dict(zip(("error", "patch_mean"), (sums / len(images)).tolist()))
-
-
-def draw(labels, per_class, seed):
-    """Returns the places of the labelled images."""
-    rng = np.random.default_rng(seed)
-    return np.concatenate([rng.permutation(np.flatnonzero(labels == c))[:per_class] for c in np.unique(labels)])
-
-
-def probe_few(features, labels, few):
-    """Returns the probe of few labels whose penalty the validation part likes best, and its accuracies there."""
-    train = features["train"][few], labels["train"][few]
-    probes = [kt.metrics.linear_probe(*train, penalty, steps=200) for penalty in PENALTIES]
-    scores = [probe.score(features["validation"], labels["validation"]) for probe in probes]
-    best = probes[np.argmax(scores)]
-    return best, {"validation": max(scores), "test": best.score(features["test"], labels["test"])}
-
-
-def probe_head(probe):
-    """Returns a probe as a layer on features."""
-    scaler, regression = (step for _, step in probe.steps)
-    weights = (regression.coef_ / scaler.scale_).T
-    head = layers.Dense(weights.shape[1])
-    head.build((None, len(weights)))
-    head.set_weights([weights, regression.intercept_ - scaler.mean_ @ weights])
-    return head
-
-
-def fit_few(config, encoder, head, x, y, rate, seed):
-    """Trains an encoder and a head on few labels with the augmentation of the pretraining; returns the classifier."""
-    keras.utils.set_random_seed(seed)
-    augment = augmentation(config, x.shape[1:])
-    rows = tf.data.Dataset.from_tensor_slices((x, y)).shuffle(len(x), seed=seed).repeat().batch(64)
-    stream = kt.streams.prefetched(rows.map(lambda x, y: (augment(x), y)))
-    model = keras.Sequential([encoder, head])
-    optimizer = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(rate, config.steps))
-    model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
-    model.fit(stream, steps_per_epoch=config.steps, shuffle=False, verbose=0)
-    return model
-
-
-def best_of(train, x, y):
-    """Trains at each of `RATES`; returns what the one gets that the validation part likes best, and its rate."""
-
-    def accuracy(model, part):
-        return float((model.predict(x[part], batch_size=500, verbose=0).argmax(-1) == y[part]).mean())
-
-    models = [train(rate) for rate in RATES]
-    scores = [accuracy(model, "validation") for model in models]
-    best = int(np.argmax(scores))
-    return {"validation": scores[best], "test": accuracy(models[best], "test"), "rate": RATES[best]}
 
 
 def few_labels(config, seed, encoder, features, x, y, others):
@@ -271,7 +197,7 @@ def few_labels(config, seed, encoder, features, x, y, others):
             def train(rate):
                 copy = keras.models.clone_model(start)
                 copy.set_weights(start.get_weights())
-                return fit_few(config, copy, make_head(), *few, rate, seed)
+                return fit_few(config, copy, make_head(), *few, rate, seed, augmentation)
 
             return best_of(train, x, y)
 
@@ -308,14 +234,11 @@ def main(config):
     """Pretrains, probes, fine-tunes, draws, exports and verifies; returns the record."""
     (images, labels), (test, test_labels), names = load(config)
     probed = len(names) > 1
-    order = np.random.default_rng(0).permutation(len(images))
-    held, rest = np.split(order, [min(VALIDATION, len(images) // 5)])
-    x = {"train": images[rest], "validation": images[held], "test": test}
-    y = {"train": labels[rest], "validation": labels[held], "test": test_labels}
+    x, y = pretrain_images.hold_out(images, labels, test, test_labels)
     between = (x["train"][:5000], y["train"][:5000], x["validation"], y["validation"]) if probed else None
     full, few, histories, seconds, patches, kept = {}, {n: {} for n in config.labels_per_class}, [], {}, {}, None
     for seed in config.seeds:
-        model, history, seconds[seed] = pretrain(config, seed, images, labels, between)
+        model, encoder, history, seconds[seed] = pretrain(config, seed, images, labels, between)
         histories.append(history)
         kept = kept or model
         if config.method == "mae":
@@ -333,28 +256,19 @@ def main(config):
             for name, baseline in others.items():
                 full.setdefault(name, {})[seed] = probes(baseline, y)
         print(f"seed {seed}, all labels: { {arm: found[seed] for arm, found in full.items()} }", flush=True)
-        for per_class, arms in few_labels(config, seed, model.encoder, features, x, y, others).items():
+        for per_class, arms in few_labels(config, seed, encoder, features, x, y, others).items():
             for arm, run in arms.items():
                 few[per_class].setdefault(arm, {})[seed] = run
 
-    version = kt.export(kept, config.saved_models / "pretrain_views", test)
-    verified = kt.serving.verify(version, kept, test[:16])
-    record = {"config": runs.settings(config), "seconds": seconds, "all_labels": full, "few_labels": few}
-    record |= {"hidden_patches": patches} if patches else {}
-    record |= {"parameters": kept.encoder.count_params(), "export": verified._asdict(), "histories": histories}
     reports = {n: report for n, arms in few.items() if len(config.seeds) > 1 and arms and (report := compare(arms))}
+    record = {"seconds": seconds, "all_labels": full, "few_labels": few}
+    record |= {"hidden_patches": patches} if patches else {}
+    record |= {"parameters": encoder.count_params(), "histories": histories}
     record["reports"] = {n: report.to_dict() for n, report in reports.items()}
     case = f"{config.images.name if config.images else config.data}_{config.method}"
-    folder = runs.folder(config, case)
-    folder.mkdir(parents=True)
-    for name, figure in draw_pictures(config, kept, histories, test, test_labels, names).items():
-        figure.savefig(folder / f"{name}.png", dpi=110)
-    runs.write(record, folder, config, "pretrain_views", case)
-    for n, report in reports.items():
-        print(f"\n{n} labels of each class; chosen: {report.extra['chosen']}\n{report}")
-    print(f"\nPictures and report: {folder}\nExport: {version}")
-    print(f"Largest difference in a fresh process: {max(verified.differences.values()):.1e}")
-    return record
+    figures = draw_pictures(config, kept, histories, test, test_labels, names)
+    texts = [f"{n} labels of each class; chosen: {report.extra['chosen']}\n{report}" for n, report in reports.items()]
+    return runs.finish(config, "pretrain_views", case, record, figures, "\n\n".join(texts), model=kept, x=test)
 
 
 def draw_pictures(config, model, histories, images, labels, names):
@@ -374,10 +288,10 @@ def draw_pictures(config, model, histories, images, labels, names):
         outputs = model({"image": shown})
         predicted, hidden = np.array(outputs["predicted"]), np.array(outputs.get("hole", outputs.get("hidden")))
         if config.method == "mae":
-            height, width = images.shape[1:3]
-            predicted = model.cut.join(predicted, height, width)
+            (height, width), cut = images.shape[1:3], kt.layers.Patches(patch_size(images.shape[1:]))
+            predicted = cut.join(predicted, height, width)
             hidden = np.repeat(hidden[..., None].astype("float32"), outputs["predicted"].shape[-1], -1)
-            hidden = np.array(model.cut.join(hidden, height, width))[..., :1]
+            hidden = np.array(cut.join(hidden, height, width))[..., :1]
         figures["reconstructions"] = pictures.reconstructions(shown, hidden, np.array(predicted))
     return figures
 

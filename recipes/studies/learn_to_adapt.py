@@ -1,14 +1,14 @@
-"""Learns weights that a few gradient steps on a few examples adapt to new classes, tests them, and exports them.
+"""Compares ways to learn weights that a few gradient steps on a few examples adapt to new classes.
 
-    python -m recipes.learn_to_adapt
-    python -m recipes.learn_to_adapt --data omniglot --method maml --steps 50000 --seeds 0
+    python -m recipes.studies.learn_to_adapt
+    python -m recipes.studies.learn_to_adapt --data omniglot --method maml --steps 50000 --seeds 0
 
-By default nothing is downloaded: MAML, trained on Latin, Greek and Cyrillic letters and tested on Armenian and Georgian
-ones, in about 4 minutes on two cores for each seed. `--data omniglot` reads Omniglot from `KERAS_TRANSFER_DATA` or
-downloads it (15 MB), and takes up to an hour with one busy thread.
+By default nothing is downloaded: the letters of `recipes.maml_letters`, in about 4 minutes on two cores for each seed.
+`--data omniglot` reads Omniglot from `KERAS_TRANSFER_DATA` or downloads it (15 MB), and takes up to an hour with one
+busy thread.
 
-Measured numbers: `results/learn_to_adapt/<data>_<method>.json`, shown in the README beside those of
-`recipes.learn_episodes`, whose letters, characters and baselines these are.
+Measured numbers: `results/learn_to_adapt/<data>_<method>.json`, shown beside those of `recipes.studies.learn_episodes`,
+whose letters, characters and baselines these are.
 """
 
 import dataclasses
@@ -21,7 +21,8 @@ import numpy as np
 from keras import layers
 
 import keras_transfer as kt
-from recipes import learn_episodes, pictures, runs
+from recipes import episodes, maml_letters, pictures, runs
+from recipes.studies import learn_episodes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,8 +50,8 @@ class Config:
     inner_rate: float = 0.4
     """Where the learned rates of MAML begin, and the rate of ANIL's head; Reptile takes 0.001 with Adam."""
     learning_rate: float = 3e-3
-    """Of Adam, at the start of a cosine decay to 0; Reptile's meta step goes from 1 to 0."""
-    batch_norm: Literal["support", "batch"] = "support"
+    """The learning rate of Adam at the start of a cosine decay to 0; Reptile's meta step goes from 1 to 0."""
+    statistics: Literal["support", "batch"] = "support"
     """Whose statistics normalise the queries of MAML and Reptile; "batch" is transductive."""
     validation: bool = False
     """Whether Omniglot's 172 validation characters train too, after all choices were made."""
@@ -65,54 +66,41 @@ class Config:
     saved_models: pathlib.Path = pathlib.Path("saved_models")
     """Folder for the export, `<saved_models>/learn_to_adapt/<version>/`."""
     results: pathlib.Path | None = None
-    """Where to copy the report as `learn_to_adapt/<data>_<method>.json`; by default nowhere."""
+    """Folder that also gets the report, as `<results>/learn_to_adapt/<data>_<method>.json`; by default none."""
 
 
 def build(config):
-    """Returns a new compiled model: four convolutions of stride 2, as in MAML's paper on Omniglot, and a head."""
-    x = images = keras.Input((28, 28, 1), name="images")
-    x = layers.Rescaling(1 / 255)(x)
-    for _ in range(4):
-        x = layers.Conv2D(64, 3, strides=2, padding="same", use_bias=False)(x)
-        x = layers.BatchNormalization()(x)
-        x = layers.ReLU()(x)
-    encoder = keras.Model(images, layers.Flatten(name="features")(x), name="conv4")
-    head = keras.Sequential([keras.Input(encoder.output_shape[1:]), layers.Dense(config.ways)])
-    network = keras.Model(images, head(encoder.output))
+    """Returns a new compiled model."""
+    encoder, head = maml_letters.networks(config.ways)
+    network = keras.Model(encoder.input, head(encoder.output))
     optimizer = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(config.learning_rate, config.steps))
     if config.method == "anil":
         model = kt.models.ANIL(encoder, head, config.inner_steps, config.inner_rate)
     elif config.method == "reptile":
-        model = kt.models.Reptile(network, batch_norm=config.batch_norm)
+        model = kt.models.Reptile(network, statistics=config.statistics)
         meta_step = keras.optimizers.schedules.PolynomialDecay(1.0, config.steps, end_learning_rate=0.0)
         optimizer = keras.optimizers.SGD(meta_step)
     else:
-        first_order = config.method == "fomaml"
         model = kt.models.MAML(
             network,
             config.inner_steps,
             config.inner_rate,
-            first_order=first_order,
+            first_order=config.method == "fomaml",
             learn_rates=True,
-            batch_norm=config.batch_norm,
+            statistics=config.statistics,
         )
-    model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+    model.compile(optimizer, maml_letters.LOSS, metrics=["accuracy"])
     return model
 
 
 def train(config, seed, data):
     """Trains one model; returns it and the history."""
-    keras.utils.set_random_seed(seed)
-    model, (x, y) = build(config), data
+    x, y = data
     if config.mirrored:
         x, y = np.concatenate([x, x[:, :, ::-1]]), np.concatenate([y, y + 1 + y.max()])
-    batches = min(500, config.steps)
-    shots, queries = (10, 1) if config.method == "reptile" else (config.shots, config.queries)
-    stream = kt.streams.episodes(
-        x, y, config.ways, shots, queries, config.tasks, batches=batches, rotations=True, seed=seed
-    )
-    stream = jittered(stream) if config.jitter else stream
-    return model, model.fit(stream, epochs=config.steps // batches, shuffle=False, verbose=2).history
+    options = {"shots": 10, "queries": 1} if config.method == "reptile" else {}
+    options |= {"change": jittered} if config.jitter else {}
+    return maml_letters.train(config, seed, (x, y), build, **options)
 
 
 def jittered(stream):
@@ -133,15 +121,12 @@ def jittered(stream):
 
 def measure(config, seed, model, data):
     """Measures a model on classes never seen."""
-    transductive = config.batch_norm == "batch" and config.method != "anil"
-    normalization = "moving averages" if config.method == "anil" else config.batch_norm
+    transductive = config.statistics == "batch" and config.method != "anil"
+    normalization = "moving averages" if config.method == "anil" else config.statistics
     card = learn_episodes.protocol(config, normalization, seed)
     card |= {"train_mirrored": config.mirrored, "train_jitter": config.jitter}
     card |= {"steps": config.steps, "tasks": config.tasks}
-    episodes = kt.streams.episodes(
-        *data, config.ways, config.shots, 15, 10, batches=config.test_episodes // 10, rotations=True, seed=seed
-    )
-    report = kt.report.FewShotReport.measure(model, episodes, transductive, **card)
+    report = maml_letters.measure(config, seed, model, data, transductive, **card)
     print(f"{config.method}, {report}", flush=True)
     return report
 
@@ -161,29 +146,20 @@ def main(config):
         histories.append(history)
         kept = kept or model
 
-    target = config.saved_models / "learn_to_adapt"
-    version = kt.serving.export_episodes(kept, target, test[0][:8], metrics=tests[0]["reports"][0])
-    unseen = learn_episodes.requests(test, [(config.ways, shots, 3 + shots) for shots in (1, 2, 5)], rotations=True)
-    # Adam divides by the gradient's size: where a gradient is about zero, rounding decides, 50 times.
-    tolerance = 0.05 if config.method == "reptile" else 1e-4
-    verified = kt.serving.verify_episodes(version, kept, unseen, tolerance)
-    record = {
-        "config": runs.settings(config),
-        "tests": {config.method: tests},
-        "export": verified._asdict(),
-        "histories": {config.method: histories},
+    record = {"tests": {config.method: tests}, "histories": {config.method: histories}}
+    figures = {
+        "episode": episodes.answered(kept, test, rotations=True),
+        "curves": pictures.curves(record["histories"]),
     }
-
+    export = {
+        "x": test[0][:8],
+        "requests": episodes.requests(test, [(config.ways, shots, 3 + shots) for shots in (1, 2, 5)], rotations=True),
+        # Adam divides by the gradient's size: where a gradient is about zero, rounding decides, 50 times.
+        "tolerance": 0.05 if config.method == "reptile" else 1e-4,
+        "metrics": tests[0]["reports"][0],
+    }
     case = f"{config.data}_{config.method}"
-    folder = runs.folder(config, case)
-    folder.mkdir(parents=True)
-    answered = learn_episodes.answered(kept, test, rotations=True)
-    for name, figure in {"episode": answered, "curves": pictures.curves(record["histories"])}.items():
-        figure.savefig(folder / f"{name}.png", dpi=110)
-    runs.write(record, folder, config, "learn_to_adapt", case)
-    print(f"\nPictures and report: {folder}\nExport: {version}")
-    print(f"Largest difference in a fresh process: {max(verified.differences.values()):.1e}")
-    return record
+    return runs.finish(config, "learn_to_adapt", case, record, figures, model=kept, **export)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Compares weightings on two tasks in one encoder, where one drowns the other and where none does.
 
-    python -m recipes.balance_tasks
-    python -m recipes.balance_tasks --pair scaled
+    python -m recipes.studies.balance_tasks
+    python -m recipes.studies.balance_tasks --pair scaled
 
 Images of two garments, made of Fashion-MNIST, which `keras.datasets` downloads once (30 MB). Pairs of tasks:
 - `plain`: the left and the right garment, which are alike.
@@ -25,7 +25,8 @@ import tensorflow as tf
 from keras import layers, ops
 
 import keras_transfer as kt
-from recipes import pictures, runs, train_tasks
+from recipes import pictures, runs
+from recipes.studies import train_tasks
 
 TASKS = {"plain": ("left", "right"), "scaled": ("left", "right"), "reconstruction": ("left", "image")}
 STEPS = {"plain": 400, "scaled": 400, "reconstruction": 312}
@@ -40,9 +41,9 @@ class Config:
     """Settings of one run."""
 
     pair: Literal[tuple(TASKS)] = "reconstruction"
-    """Which two tasks."""
+    """The two tasks."""
     weightings: tuple[Literal[tuple(WEIGHTINGS)], ...] = tuple(WEIGHTINGS)
-    """What the tasks may count; equal weights are the baseline."""
+    """Weightings to compare; equal weights are the baseline."""
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     """One training of every arm for each."""
     images: int = 60_000
@@ -56,12 +57,12 @@ class Config:
     runs: pathlib.Path = pathlib.Path("runs/balance_tasks")
     """Folder in which each run makes a folder with its report and pictures."""
     results: pathlib.Path | None = None
-    """Where to copy the report as `balance_tasks/<pair>.json`; by default nowhere."""
+    """Folder that also gets the report, as `<results>/balance_tasks/<pair>.json`; by default none."""
 
 
 def load(config):
     """Returns `{part: images}` and `{part: {task: labels}}`; the labels of `image` are its pixels `(n, 1296)`."""
-    x, y, _ = train_tasks.load(train_tasks.Config("multi_fashion", images=config.images))
+    x, y, _ = train_tasks.load(train_tasks.Config(data="multi_fashion", images=config.images))
     for part, labels in y.items():
         labels["image"] = x[part].reshape(len(x[part]), -1)
     return x, {part: {task: labels[task] for task in TASKS[config.pair]} for part, labels in y.items()}
@@ -156,24 +157,15 @@ def main(config):
     report = None
     if len(config.seeds) > 1 and "equal" in config.weightings and len(config.weightings) > 1:
         report = kt.report.TransferReport({arm: tests[arm] for arm in config.weightings}, "equal", "change")
-        print(f"\n{report}")
     record = {
-        "config": runs.settings(config),
         "tests": tests,
         "report": report and report.to_dict(),
         "rates": rates,
         "seconds": seconds,
         "histories": histories,
     }
-    folder = runs.folder(config, config.pair)
-    folder.mkdir(parents=True)
-    figures = {"curves": pictures.curves(histories)}
-    figures |= {} if report is None else {"report": report.draw()}
-    for name, figure in figures.items():
-        figure.savefig(folder / f"{name}.png", dpi=110)
-    runs.write(record, folder, config, "balance_tasks", config.pair)
-    print(f"Pictures and report: {folder}")
-    return record
+    figures = {"curves": pictures.curves(histories)} | ({} if report is None else {"report": report.draw()})
+    return runs.finish(config, "balance_tasks", config.pair, record, figures, str(report or ""))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,61 @@
+"""What a few labels are worth on features, and on all weights: each choice is made by a validation part."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import layers
+
+import keras_transfer as kt
+
+PENALTIES = (0.01, 0.1, 1.0)  # inverse ones, of probes
+RATES = (1e-3, 3e-3)  # of Adam
+
+
+def draw(labels, per_class, seed):
+    """Returns the places of the labelled images."""
+    rng = np.random.default_rng(seed)
+    return np.concatenate([rng.permutation(np.flatnonzero(labels == c))[:per_class] for c in np.unique(labels)])
+
+
+def probe_few(features, labels, few):
+    """Returns the probe of few labels whose penalty the validation part likes best, and its accuracies there."""
+    train = features["train"][few], labels["train"][few]
+    probes = [kt.metrics.linear_probe(*train, penalty, steps=200) for penalty in PENALTIES]
+    scores = [probe.score(features["validation"], labels["validation"]) for probe in probes]
+    best = probes[np.argmax(scores)]
+    return best, {"validation": max(scores), "test": best.score(features["test"], labels["test"])}
+
+
+def probe_head(probe):
+    """Returns a probe as a layer on features."""
+    scaler, regression = (step for _, step in probe.steps)
+    weights = (regression.coef_ / scaler.scale_).T
+    head = layers.Dense(weights.shape[1])
+    head.build((None, len(weights)))
+    head.set_weights([weights, regression.intercept_ - scaler.mean_ @ weights])
+    return head
+
+
+def fit_few(config, encoder, head, x, y, rate, seed, augmentation):
+    """Trains an encoder and a head on few labels with the augmentation of the pretraining; returns the classifier."""
+    keras.utils.set_random_seed(seed)
+    augment = augmentation(config, x.shape[1:])
+    rows = tf.data.Dataset.from_tensor_slices((x, y)).shuffle(len(x), seed=seed).repeat().batch(64)
+    stream = kt.streams.prefetched(rows.map(lambda x, y: (augment(x), y)))
+    model = keras.Sequential([encoder, head])
+    optimizer = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(rate, config.steps))
+    model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+    model.fit(stream, steps_per_epoch=config.steps, shuffle=False, verbose=0)
+    return model
+
+
+def best_of(train, x, y):
+    """Trains at each of `RATES`; returns what the one gets that the validation part likes best, and its rate."""
+
+    def accuracy(model, part):
+        return float((model.predict(x[part], batch_size=500, verbose=0).argmax(-1) == y[part]).mean())
+
+    models = [train(rate) for rate in RATES]
+    scores = [accuracy(model, "validation") for model in models]
+    best = int(np.argmax(scores))
+    return {"validation": scores[best], "test": accuracy(models[best], "test"), "rate": RATES[best]}

@@ -1,0 +1,238 @@
+"""Compares ways to tell classes apart from a few examples of each, on classes never seen.
+
+    python -m recipes.studies.learn_episodes
+    python -m recipes.studies.learn_episodes --data omniglot --method prototypical --no-baselines --steps 9000 \\
+        --seeds 0 --precision mixed_bfloat16
+    python -m recipes.studies.learn_episodes --data pacs --backbone hub:<folder or handle> --shots 5 --ways 7
+
+By default nothing is downloaded: the letters of `recipes.learn_letters`, in about 15 minutes on two cores. `--data
+omniglot` reads Omniglot from `KERAS_TRANSFER_DATA` or downloads it (15 MB), and takes about half an hour for each
+method and seed. `--data pacs` learns a layer on the features of a pretrained backbone, which runs once: trained on
+photos, tested on art paintings, which need the folder `pacs` there.
+
+The baselines: the same encoder, trained to classify the training classes, with SimpleShot, the nearest neighbour and a
+fine-tuned linear head on its features; and the nearest neighbour in pixels. On PACS, the same on the backbone's
+features. Measured numbers: `results/learn_episodes/<data>_<shots>.json`, shown in the README.
+"""
+
+import dataclasses
+import functools
+import pathlib
+import time
+from typing import Literal
+
+import keras
+import numpy as np
+from keras import layers
+
+import keras_transfer as kt
+from recipes import episodes, learn_letters, pictures, runs
+from recipes.learn_letters import LOSS, SIZES
+
+PACS = ("photo", "cartoon", "art_painting")  # to train, to calibrate, to test
+# Ways and shots of the test, and of the requests that the export is verified on.
+TESTS = {"glyphs": SIZES, "omniglot": SIZES, "pacs": ((5, 1), (5, 5), (7, 1), (7, 5))}
+UNSEEN = dict.fromkeys(TESTS, ((3, 2), (7, 1), (10, 4))) | {"pacs": ((3, 2), (7, 1), (4, 4))}
+SHOTS = (1, 2, 3, 5, 10)  # of the picture of accuracy against shots, 5-way
+FROZEN = ("simple_shot", "nearest_neighbour", "linear_head")  # baselines on one encoder
+# Of the linear head: the rates, on features of length 1, are chosen on the calibration part.
+RATES, HEAD_STEPS = (3.0, 30.0, 300.0), 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Settings of one run."""
+
+    data: Literal["glyphs", "omniglot", "pacs"] = "glyphs"
+    """Classes to train on, and others to test on; each turned by 90, 180 and 270 degrees is another class. PACS: the
+    same classes, in photos and in paintings."""
+    backbone: str = ""
+    """The backbone of PACS, for images of 128 x 128 pixels: `hub:<folder or handle>` or `mobilenet:<weights file>`."""
+    method: tuple[Literal["prototypical", "matching"], ...] = ("prototypical", "matching")
+    """Methods; the first is exported."""
+    baselines: bool = True
+    """Whether to train the classifier of the baselines too."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """One training of every arm for each."""
+    steps: int = 400
+    """Training steps of each arm, in hundreds; a step of the classifier sees as many images."""
+    ways: int = 60
+    """Classes of a training episode."""
+    shots: int = 1
+    """Examples of each class in a training episode."""
+    queries: int = 5
+    """Queries of each class in a training episode."""
+    learning_rate: float = 2e-3
+    """The learning rate of Adam at the start of a cosine decay to 0."""
+    precision: Literal["float32", "mixed_bfloat16"] = "float32"
+    """The dtype policy of the encoder; bfloat16 is faster on CPUs with AMX."""
+    validation: bool = False
+    """Whether Omniglot's 172 validation characters train too, after all choices were made; they calibrate otherwise."""
+    test_episodes: int = 1000
+    """Test episodes of each size, of 15 queries for each class."""
+    runs: pathlib.Path = pathlib.Path("runs/learn_episodes")
+    """Folder in which each run makes a folder with its report, histories and pictures."""
+    saved_models: pathlib.Path = pathlib.Path("saved_models")
+    """Folder for the export, `<saved_models>/learn_episodes/<version>/`."""
+    results: pathlib.Path | None = None
+    """Folder that also gets the report, as `<results>/learn_episodes/<data>_<shots>.json`; by default none."""
+
+
+def load(config):
+    """Returns rows and labels for training, calibration and test: of different classes, or domains."""
+    if config.data == "pacs":
+        encoder, parts = backbone(config), [kt.datasets.pacs(domain, 128) for domain in PACS]
+        return tuple(kt.backbones.cached_features(encoder, part) for part in parts)
+    if config.data == "omniglot":
+        train, validation, test = (kt.datasets.omniglot(split) for split in ("train", "validation", "test"))
+        if config.validation:
+            labels = np.concatenate([train[1], validation[1] + 1 + train[1].max()])
+            train = np.concatenate([train[0], validation[0]]), labels
+        return train, validation, test
+    return episodes.load()
+
+
+def backbone(config):
+    """Returns the pretrained backbone of PACS."""
+    kind, _, source = config.backbone.partition(":")
+    if kind == "hub" and source:
+        return kt.backbones.from_hub(source, input_shape=(128, 128, 3))
+    if kind == "mobilenet" and source:
+        return kt.backbones.from_applications("MobileNet", source, (128, 128, 3), layer="conv_pw_12_relu")
+    raise ValueError(
+        f"Expected `backbone` hub:<folder or handle> or mobilenet:<file> for PACS; received {config.backbone!r}."
+    )
+
+
+def build(config):
+    """Returns a new encoder: that of the letters, or on the features of a pretrained backbone one linear layer."""
+    if config.data == "pacs":
+        return keras.Sequential([keras.Input((1024,)), layers.LayerNormalization(), layers.Dense(256)])
+    return learn_letters.build(config.precision)
+
+
+def few_shot(arm, encoder, ways=None, rate=None):
+    """Returns the few-shot model of an arm on an encoder; ways and rate are those of a linear head."""
+    if arm in ("prototypical", "simple_shot"):
+        return kt.models.PrototypicalNetwork(encoder)
+    if arm == "matching":
+        return kt.models.MatchingNetwork(encoder)
+    if arm in ("nearest_neighbour", "pixels"):
+        return kt.models.MatchingNetwork(encoder, temperature=0.01)
+    head = [keras.Input(encoder.output_shape[1:]), layers.Dense(ways, kernel_initializer="zeros")]
+    model = kt.models.ANIL(encoder, keras.Sequential(head), rate=rate, test_steps=HEAD_STEPS)
+    model.compile(loss=LOSS)
+    return model
+
+
+def protocol(config, normalization, seed):
+    """Returns what a reader has to know of the data to compare a number; see `kt.report.FewShotReport`."""
+    rotations = "none" if config.data == "pacs" else "classes of their own"
+    card = {"data": config.data, "rotations": rotations, "batch_norm": normalization, "seed": seed}
+    if config.data == "omniglot":
+        characters = "trained on too" if config.validation else "not trained on"
+        card |= {"split": "Vinyals et al.", "validation_characters": characters}
+    return card
+
+
+def features(encoder, data):
+    """Returns features and labels, of images in all turns: the encoder runs once for all episodes."""
+    data = data if data[0].ndim == 2 else episodes.turned(*data)
+    return kt.backbones.cached_features(encoder, data, batch_size=512, verbose=False)
+
+
+def measure(config, arm, seed, data, sizes, rate=None):
+    """Measures an arm on episodes of features of classes never seen."""
+    identity = keras.Sequential([keras.Input(data[0].shape[1:]), layers.Identity()])
+    normalization = "none" if arm == "pixels" or config.data == "pacs" else "moving averages"
+    card = protocol(config, normalization, seed)
+    card |= {"train_ways": config.ways, "train_shots": config.shots, "steps": config.steps}
+    made = functools.cache(lambda ways: few_shot(arm, identity, ways, rate))  # a graph serves many sizes
+    reports = []
+    for ways, shots, queries, number in sizes:
+        stream = kt.streams.episodes(*data, ways, shots, queries, 10, batches=number // 10, seed=seed)
+        model = made(ways if arm == "linear_head" else None)
+        reports.append(kt.report.FewShotReport.measure(model, stream, **card))
+    return reports
+
+
+def main(config):
+    """Trains and tests every arm, draws, exports and verifies; returns the record."""
+    if config.steps > 100 and config.steps % 100:
+        raise ValueError(f"Expected `steps` in hundreds; received {config.steps}.")
+    training, validation, test = load(config)
+    sizes = [(ways, shots, 15, config.test_episodes) for ways, shots in TESTS[config.data]]
+    sizes += [(5, shots, 10, max(20, config.test_episodes // 5)) for shots in SHOTS]
+    new = functools.partial(build, config)
+    record, histories, tests, by_shots, kept = {}, {}, {}, {}, None
+
+    def test_arm(arm, seed, encoded, seconds, rate=None):
+        count = len(TESTS[config.data])
+        asked = sizes if seed == config.seeds[0] else sizes[:count]
+        reports = [r.to_dict() for r in measure(config, arm, seed, encoded, asked, rate)]
+        tests.setdefault(arm, []).append({"seed": seed, "seconds": seconds, "reports": reports[:count]})
+        by_shots.setdefault(arm, [report["accuracy"] for report in reports[count:]])
+        if rate:
+            tests[arm][-1]["rate"] = rate
+        print(f"{arm}, seed {seed}: " + ", ".join(f"{100 * r['accuracy']:.2f} %" for r in reports[:count]), flush=True)
+
+    for seed in config.seeds:
+        for arm in config.method:
+            start = time.perf_counter()
+            encoder, history = learn_letters.train(config, seed, training, functools.partial(few_shot, arm), new)
+            seconds = time.perf_counter() - start
+            test_arm(arm, seed, features(encoder, test), seconds)
+            histories.setdefault(arm, []).append(history)
+            kept = kept or encoder
+        if not config.baselines or (config.data == "pacs" and seed != config.seeds[0]):
+            continue  # on the features of a backbone, the baselines train nothing
+        start = time.perf_counter()
+        if config.data == "pacs":
+            encoder = keras.Sequential([keras.Input((1024,)), layers.Identity()])
+        else:
+            encoder, history = learn_letters.train_classifier(config, seed, training, new)
+            histories.setdefault("classifier", []).append(history)
+        seconds = time.perf_counter() - start
+        simple = kt.models.simple_shot(encoder, encoder.predict(training[0], batch_size=512, verbose=0))
+        chosen_on = [(5, 5, 15, 200)]
+        known, unknown = (features(simple, data) for data in (validation, test))
+        scores = {r: measure(config, "linear_head", seed, known, chosen_on, r)[0].mean for r in RATES}
+        test_arm("simple_shot", seed, unknown, seconds)
+        test_arm("nearest_neighbour", seed, features(encoder, test), seconds)
+        test_arm("linear_head", seed, unknown, seconds, max(RATES, key=scores.get))
+    if config.data != "pacs":
+        flat = [keras.Input((28, 28, 1)), layers.Rescaling(1 / 255), layers.Flatten()]
+        test_arm("pixels", config.seeds[0], features(keras.Sequential(flat), test), 0.0)
+
+    model = few_shot(config.method[0], kept)
+    if config.method[0] == "prototypical":
+        known = kt.streams.episodes(*validation, ways=5, shots=5, queries=10, batches=100, seed=0)
+        record["unknown_distance"] = model.calibrate(known, known=0.95)
+    images, export = test, {}
+    if config.data == "pacs":  # what is served takes images; distances of a backbone's features are hundreds
+        images = kt.datasets.pacs(PACS[-1], 128)
+        export = {"preprocessing": backbone(config), "tolerance": 1e-2}
+    record |= {"tests": tests, "shots": SHOTS, "by_shots": by_shots, "histories": histories}
+    case, figures = f"{config.data}_{config.shots}", draw(model, test, images[0], record, TESTS[config.data])
+    export |= {"x": images[0][:8]}
+    export |= {"requests": episodes.requests(images, [(*size, 3) for size in UNSEEN[config.data]])}
+    return runs.finish(config, "learn_episodes", case, record, figures, model=model, **export)
+
+
+def draw(model, data, images, record, sizes):
+    """Returns an episode with its answers, the embedding of a test episode, accuracies, and learning curves."""
+    wide, y_wide = next(iter(kt.streams.episodes(*data, ways=7, shots=1, queries=15, batches=1, seed=1)))
+    points = model.predict(wide["query"][0].numpy(), verbose=0)
+    return {
+        "episode": episodes.answered(model, data, images),
+        "embedding": pictures.classes(points, y_wide[0].numpy()),
+        "accuracy": episodes.accuracies(record["tests"], sizes),
+        "shots": pictures.by_shots(record["shots"], record["by_shots"]),
+        "curves": pictures.curves(record["histories"]),
+    }
+
+
+if __name__ == "__main__":
+    import tyro
+
+    main(tyro.cli(Config, description=__doc__))

@@ -1,0 +1,50 @@
+import functools
+
+import keras
+import numpy as np
+import pytest
+
+from recipes import episodes, pictures
+
+
+@pytest.fixture(scope="session", autouse=True)
+def sparing():
+    """Letters in episodes are few, and rendered once for all tests of a process; t-SNE takes as few steps as it can."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(episodes, "EXAMPLES", 20)
+        patch.setattr(episodes, "load", functools.cache(episodes.load))
+        patch.setattr(pictures, "TSNE_STEPS", 250)
+        yield
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory):
+    """A folder of own pictures: three classes of coloured noise."""
+    folder = tmp_path_factory.mktemp("photos") / "mine"
+    rng = np.random.default_rng(0)
+    for number, name in enumerate(("red", "green", "blue")):
+        (folder / name).mkdir(parents=True)
+        for i in range(40):
+            image = rng.integers(0, 120, (32, 32, 3))
+            image[..., number] += 100
+            keras.utils.save_img(folder / name / f"{i}.png", image, scale=False)
+    return folder
+
+
+@pytest.fixture
+def garments(monkeypatch):
+    """Fashion-MNIST's shapes, without a download: each class has its own brightness."""
+    rng = np.random.default_rng(0)
+
+    def load_data():
+        labels = [rng.integers(0, 10, n).astype("uint8") for n in (4000, 1000)]
+        images = [(rng.random((len(y), 28, 28)) * 25 * (y + 1)[:, None, None]).astype("uint8") for y in labels]
+        return list(zip(images, labels))
+
+    monkeypatch.setattr("keras.datasets.fashion_mnist.load_data", load_data)
+
+
+@pytest.fixture
+def one_rate(monkeypatch):
+    """On few labels, one learning rate instead of a choice of two."""
+    monkeypatch.setattr("recipes.few_labels.RATES", (1e-3,))

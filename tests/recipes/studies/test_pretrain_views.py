@@ -1,0 +1,69 @@
+import numpy as np
+import pytest
+
+from recipes.studies import pretrain_views
+from tests.recipes.runs import check_run, folders
+
+METHODS = ("sup_con", "byol", "simsiam", "barlow_twins", "vicreg", "inpainting")
+
+
+@pytest.mark.usefixtures("one_rate")
+def test_a_short_run(photos, tmp_path):
+    """MAE, beside every baseline."""
+    config = pretrain_views.Config(
+        images=photos,
+        image_size=32,
+        method="mae",
+        seeds=(0,),
+        epochs=1,
+        batch_size=32,
+        steps=2,
+        labels_per_class=(4,),
+        **folders(tmp_path),
+    )
+    record = pretrain_views.main(config)
+    pictures = ("views", "neighbours", "embedding", "curves", "reconstructions")
+    check_run(tmp_path, "pretrain_views", "mine_mae", record, pictures)
+    assert set(record["all_labels"]) == {"mae", "random", "pixels"}
+    assert set(record["few_labels"][4]) == {*pretrain_views.PRETRAINED, *pretrain_views.BASELINES}
+    for runs in record["few_labels"][4].values():
+        assert all(0 <= part[name] <= 1 for part in runs.values() for name in ("validation", "test"))
+    assert {"knn_accuracy", "embedding_std", "loss"} <= set(record["histories"][0])
+    assert record["hidden_patches"][0]["error"] > 0 and record["reports"] == {}
+    assert record["export"]["differences"]["serving_default"] <= 1e-5
+
+
+def test_report_chooses_by_the_validation_part():
+    def arm(validation, *tests):
+        return {seed: {"validation": validation, "test": test} for seed, test in enumerate(tests)}
+
+    few = {"probe": arm(0.7, 0.6, 0.7), "lp_ft": arm(0.8, 0.5, 0.6), "fine_tuned": arm(0.6, 0.9, 0.9)}
+    assert pretrain_views.compare(few) is None  # nothing to compare with
+    report = pretrain_views.compare({**few, "twin": arm(0.9, 0.3, 0.4), "random_probe": arm(0.9, 0.1, 0.2)})
+    assert report.extra["chosen"] == "lp_ft" and report.baseline == "twin"
+    assert report.gain("chosen") == report.gain("lp_ft") and report.gain("chosen").mean == pytest.approx(0.2)
+    assert set(report.methods) == {*pretrain_views.PRETRAINED, "chosen"}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_pretrains(photos, method):
+    """One epoch of each, without the probes after it."""
+    config = pretrain_views.Config(images=photos, image_size=32, method=method, epochs=1, batch_size=32)
+    (images, labels), (test, _), names = pretrain_views.load(config)
+    model, encoder, history, _ = pretrain_views.pretrain(config, 0, images, labels, None)
+    assert np.isfinite(history["loss"]).all()
+    assert model.predict(test, verbose=0).shape == (24, encoder.output_shape[-1])
+    if method == "inpainting":
+        figures = pretrain_views.draw_pictures(config, model, [history], test, np.zeros(24, int), names)
+        assert len(figures["reconstructions"].axes) == 36
+
+
+def test_error_of_each_patch_s_mean():
+    """Zero for images of plain patches; of noise, the variance within a patch of 49 pixels."""
+    images = np.random.default_rng(0).integers(0, 256, (600, 28, 28, 1)).astype("uint8")
+    model, _ = pretrain_views.build(pretrain_views.Config(method="mae"), images.shape[1:], 100)
+    plain = np.repeat(np.repeat(images[:, ::7, ::7], 7, 1), 7, 2)
+    assert pretrain_views.patch_errors(model, plain)["patch_mean"] < 1e-9
+    found = pretrain_views.patch_errors(model, images)
+    assert found["patch_mean"] == pytest.approx(48 / 49 / 12, rel=0.02)
+    assert found["error"] > found["patch_mean"]
