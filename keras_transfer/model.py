@@ -8,7 +8,7 @@ from keras import ops
 from keras_transfer import keras_internals
 from keras_transfer.metrics.named_means import NamedMeans
 from keras_transfer.networks import all_rows, check_network
-from keras_transfer.signatures import Signature, named, predicted, reader
+from keras_transfer.signatures import Signature, embedded, named, predicted, reader
 
 PREDICTION = "prediction"
 REPRESENTATION = "representation"
@@ -140,13 +140,14 @@ class TransferModel(keras_internals.Trainer):
         """
         request = named(x, input_name)
         read, (encoder, head) = reader(x, request, prepare), self.served
-        name = "features" if encoder is not None and head is None and classes is None else "logits"
+        features_alone = encoder is not None and head is None and classes is None
 
         def serving_default(inputs):
-            return predicted(self.infer(read(inputs), training=False), classes, name)
+            output = self(read(inputs), training=False)
+            return embedded(output) if features_alone else predicted(output, classes)
 
         def embed(inputs):
-            return predicted(encoder(read(inputs), training=False), name="features")
+            return embedded(encoder(read(inputs), training=False))
 
         answers = {"serving_default": serving_default}
         if encoder is not None and type(self).infer is TransferModel.infer:

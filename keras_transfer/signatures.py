@@ -68,25 +68,29 @@ def reader(x, names, prepare=None):
     return read
 
 
-def predicted(output, classes=None, name="logits"):
+def embedded(features):
+    """Returns what is served of an encoder's output, one tensor `(batch, ..., dim)`: `features`, float32."""
+    return {"features": float_output(features, "features")}
+
+
+def predicted(output, classes=None):
     """Returns what is served of a model's output.
 
     Args:
         output: tensor `(batch, ..., dim)`, or a dict of such for each task.
         classes: list of class names, of a dict of outputs `{task: list}` for those that are classifications; or None.
-        name: what one tensor is called: `"logits"`, beside which the classes are served, or `"features"`.
 
     Returns:
-        Dict of float32 tensors: of one tensor itself and, of logits, what `classified` returns; of a dict each
-        output under its own name, with `<task>_probabilities`, `<task>_class_id` and `<task>_class_name` for those
+        Dict of float32 tensors: of one tensor `logits` and what `classified` returns; of a dict each output under its
+        own name, with `<task>_probabilities`, `<task>_class_id` and `<task>_class_name` for those
         that have classes.
 
     Raises:
         ValueError: if an output is no tensor of at least two axes, or the classes do not fit.
     """
     if not isinstance(output, dict):
-        served = {name: float_output(output, name)}
-        return served | (classified(served[name], classes) if name == "logits" else {})
+        logits = float_output(output, "logits")
+        return {"logits": logits, **classified(logits, classes)}
     if classes is not None and not (isinstance(classes, dict) and set(classes) <= set(output)):
         raise ValueError(f"Expected `classes` as a dict of tasks among {list(output)}; received {classes}.")
     served = {task: float_output(value, task) for task, value in output.items()}

@@ -21,7 +21,7 @@ HOUSE = [
 ]
 FLOORS = {room: number for number, rooms in enumerate(HOUSE) for room in rooms}
 NOT_FOR_MODELS = {"datasets", "streams", "backbones"}
-WITH_TENSORFLOW = ("streams/", "serving/", "backbones/tf_hub.py")
+WITH_TENSORFLOW = ("streams/", "serving/", "backbones/tf_hub")
 OPTIONAL = {"matplotlib", "sklearn", "scipy", "tyro", "PIL", "tensorflow_serving"}
 OPTIONAL |= {"keras_hub", "keras_cv", "keras_nlp", "tensorflow_hub"}
 OURS = {"keras_transfer", "recipes", "tests", "benchmarks"}

@@ -36,7 +36,7 @@ class Gap(kt.TransferModel):
         task = self.task_loss(y, outputs["prediction"], sample_weight)
         return {"task": task, "gap": ops.sum(ops.square(gap))}
 
-    def advance(self):
+    def advance(self, outputs):
         if self.teacher is not None:
             for old, new in zip(self.teacher.variables, self.encoder.variables):
                 old.assign(0.75 * old + 0.25 * new)
@@ -209,9 +209,9 @@ def test_build_reaches_what_only_training_reaches(shape, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "structure, built, batch_norm", [(dict, True, "separate"), (dict, False, "joint"), (tuple, False, "separate")]
+    "structure, built, passes", [(dict, True, "separate"), (dict, False, "joint"), (tuple, False, "separate")]
 )
-def test_structured_inputs_inside_a_stream(structure, built, batch_norm, tmp_path):
+def test_structured_inputs_inside_a_stream(structure, built, passes, tmp_path):
     def split(rows):
         parts = {"first": rows[:, :4], "second": rows[:, 4:]}
         return parts if structure is dict else tuple(parts.values())
@@ -225,7 +225,7 @@ def test_structured_inputs_inside_a_stream(structure, built, batch_norm, tmp_pat
 
     (x, y), plain = domains()
     x, plain_x = {name: split(rows) for name, rows in x.items()}, split(plain[0])
-    model = compiled(kt.models.DANN(make_encoder(), head(), discriminator(), batch_norm=batch_norm))
+    model = compiled(kt.models.DANN(make_encoder(), head(), discriminator(), passes=passes))
     dataset = tf.data.Dataset.from_tensors((x, y)).repeat(2)
     model.fit(dataset, verbose=0, validation_data=(plain_x, plain[1]))
     assert model.step.numpy() == 2
@@ -259,15 +259,15 @@ def test_networks_in_lists_and_dicts_schedules_and_none_survive_saving(tmp_path)
 # Losses, weights and metrics.
 
 
-@pytest.mark.parametrize("batch_norm", ["joint", "separate", "its own"])
+@pytest.mark.parametrize("passes", ["joint", "separate", "its own"])
 @pytest.mark.parametrize("name", METHODS)
-def test_loss_is_the_weighted_terms_and_the_regularisers_once(name, batch_norm):
+def test_loss_is_the_weighted_terms_and_the_regularisers_once(name, passes):
     row = METHODS[name]
     model = row.make()
-    if batch_norm != "its own":
-        if getattr(model, "batch_norm", None) not in ("joint", "separate"):
+    if passes != "its own":
+        if getattr(model, "passes", None) not in ("joint", "separate"):
             pytest.skip(f"{name} has one way to run its networks")
-        model.batch_norm = batch_norm
+        model.passes = passes
     parts = keras.tree.flatten([getattr(model, argument) for argument in model._config_names()])
     networks = [part for part in parts if isinstance(part, keras.Sequential)]
     kernels = [v for network in networks for v in network.trainable_variables if v.regularizer]
@@ -380,16 +380,16 @@ def test_a_method_without_streams_takes_plain_batches():
         np.testing.assert_allclose(history[f"{prefix}towers_term"], [np.mean((first - second) ** 2)], rtol=1e-5)
 
 
-@pytest.mark.parametrize("batch_norm", ["joint", "separate"])
-def test_moving_statistics_of_batch_normalization(batch_norm):
+@pytest.mark.parametrize("passes", ["joint", "separate"])
+def test_moving_statistics_of_batch_normalization(passes):
     """Joint: one move to the statistics of all rows. Separate: one move to the source's, then one to the target's."""
     normalization = keras.layers.BatchNormalization(momentum=0.9)
     networks = [keras.Sequential([keras.Input((FEATURES,)), normalization])]
     networks += [keras.Sequential([keras.Input((FEATURES,)), keras.layers.Dense(units)]) for units in (CLASSES, 1)]
-    model = compiled(kt.models.DANN(*networks, batch_norm=batch_norm))
+    model = compiled(kt.models.DANN(*networks, passes=passes))
     x, y = domains()[0]
     model.train_on_batch(x, y)
-    rows = [np.concatenate([x["source"], x["target"]])] if batch_norm == "joint" else [x["source"], x["target"]]
+    rows = [np.concatenate([x["source"], x["target"]])] if passes == "joint" else [x["source"], x["target"]]
     mean, variance = np.zeros(FEATURES), np.ones(FEATURES)
     for part in rows:
         mean, variance = 0.9 * mean + 0.1 * part.mean(axis=0), 0.9 * variance + 0.1 * part.var(axis=0)

@@ -1,4 +1,5 @@
 import contextlib
+import importlib
 import importlib.util
 import json
 import os
@@ -17,6 +18,7 @@ from keras import layers
 import keras_transfer as kt
 from keras_transfer import serving
 
+verification = importlib.import_module("keras_transfer.serving.verify")  # `serving.verify` is the function
 CLASSES = ["ä", "b", "c"]
 rng = np.random.default_rng(0)
 images = rng.integers(0, 256, (6, 4, 4, 1)).astype("uint8")
@@ -31,8 +33,17 @@ class EncoderAlone(kt.TransferModel):
         super().__init__({})
         self.encoder = encoder
 
-    def infer(self, x, training=False):
-        return self.encoder(x, training=training)
+
+class ServesItsTeacher(EncoderAlone):
+    """A method that trains one encoder and serves another."""
+
+    def __init__(self, encoder, teacher):
+        super().__init__(encoder)
+        self.teacher = teacher
+
+    @property
+    def served(self):
+        return self.teacher, None
 
 
 def image_encoder():
@@ -230,6 +241,63 @@ def test_encoder_alone_serves_features(cases):
         np.testing.assert_allclose(outputs["features"], model.predict(images / 255, verbose=0), atol=1e-5)
 
 
+def test_a_teacher_is_served_where_the_method_says_so(tmp_path):
+    """What is stored, `infer` and `embed` are all the teacher's; the student stays at home."""
+    model = ServesItsTeacher(image_encoder(), image_encoder())
+    x = (images / 255).astype("float32")
+    model(x)
+    serving.export(model, tmp_path, x)
+    assert serving.verify(tmp_path, model, x).stored == paths(model.teacher)
+    for signature in served(tmp_path).signatures.values():
+        np.testing.assert_allclose(signature(images=x)["features"], model.teacher.predict(x, verbose=0), atol=1e-5)
+
+
+def test_where_infer_is_overridden_no_other_features_are_embedded(tmp_path):
+    """Nobody can know which features belong to it: the encoder's may be a student's."""
+
+    class Scaled(EncoderAlone):
+        def infer(self, x, training=False):
+            return 2.0 * self.encoder(x, training=training)
+
+    model = Scaled(image_encoder())
+    x = (images / 255).astype("float32")
+    model(x)
+    serving.export(model, tmp_path, x)
+    assert set(serving.verify(tmp_path, model, x).differences) == {"serving_default"}
+
+
+def test_a_dict_of_outputs_is_served_by_its_keys(tmp_path):
+    inputs = keras.Input((5,))
+    model = keras.Model(inputs, {"kind": layers.Dense(3)(inputs), "size": layers.Dense(1)(inputs)})
+    serving.export(model, tmp_path, rows, classes={"kind": CLASSES})
+    outputs = served(tmp_path).signatures["serving_default"](images=rows)
+    assert set(outputs) == {"kind", "kind_probabilities", "kind_class_id", "kind_class_name", "size"}
+    expected = model.predict(rows, verbose=0)
+    np.testing.assert_allclose(outputs["kind_probabilities"], softmax(expected["kind"]), atol=1e-6)
+    np.testing.assert_allclose(outputs["size"], expected["size"], atol=1e-6)
+    assert serving.verify(tmp_path, model, rows).differences["serving_default"] <= 1e-5
+    with pytest.raises(ValueError, match=r"among \['kind', 'size'\]; received \['a'\]"):
+        serving.export(model, tmp_path, rows, classes=["a"])
+
+
+def test_one_process_serves_many_calls_and_another_starts_where_it_ended(cases):
+    serving.verify_all([cases["plain"]])
+    first = verification._Process.running.process
+    serving.verify_all([cases["plain"]])
+    assert verification._Process.running.process is first
+    first.kill()
+    first.wait()
+    with pytest.raises(RuntimeError, match="The other process ended"):
+        serving.verify_all([cases["plain"]])
+    assert serving.verify_all([cases["plain"]])[0].differences["serving_default"] <= 1e-5
+
+
+def test_a_failure_in_the_other_process_is_told_and_ends_nothing(cases, tmp_path):
+    with pytest.raises(RuntimeError, match="(?s)failed to run the exports: .*SavedModel file does not exist"):
+        verification.replay([(tmp_path, {"all/serving_default": {"images": rows}})])
+    assert serving.verify_all([cases["plain"]])[0].differences["serving_default"] <= 1e-5
+
+
 @pytest.mark.parametrize("case, names", [("dict", {"left", "right"}), ("tuple", {"part_0", "part_1"})])
 def test_several_inputs_are_named(cases, case, names):
     assert set(served(cases[case]["path"]).signatures["serving_default"].structured_input_signature[1]) == names
@@ -246,13 +314,14 @@ def test_half_precision_serves_float32(cases):
 def test_card(cases):
     card = json.loads((cases["adapted"]["path"] / "1" / serving.CARD).read_text())
     pixels = {"shape": [None, 4, 4, 1], "dtype": "uint8", "min": int(images.min()), "max": int(images.max())}
-    assert card["model"] == "DANN" and card["inputs"] == {"images": pixels} and card["classes"] == CLASSES
+    assert card["model"] == "DANN" and card["inputs"]["embed"] == {"images": pixels} and card["classes"] == CLASSES
     assert card["outputs"]["serving_default"] == ["class_id", "class_name", "logits", "probabilities"]
     assert card["metrics"] == {"gain": 2.0} and card["warm_up_requests"] is has_serving_api()
     assert card["versions"]["keras_transfer"] == kt.__version__
     assert card["versions"]["tensorflow"] == tf.__version__ and card["versions"]["keras"] == keras.__version__
+    assert card["rowwise"] == ["serving_default", "embed"] and card["input_name"] == "images"
     text = json.loads((cases["words"]["path"] / "1" / serving.CARD).read_text())["inputs"]
-    assert text == {"text": {"shape": [None], "dtype": "string"}}
+    assert text == {"serving_default": {"text": {"shape": [None], "dtype": "string"}}}
 
 
 def has_serving_api():
@@ -385,7 +454,7 @@ def unbuilt():
         ({"classes": ["a", "b"]}, ValueError, "Expected 3 classes, as the head has; received 2"),
         ({"classes": "ab", "model": "encoder", "x": images / 255}, ValueError, "Expected 5 classes"),
         ({"model": unbuilt}, ValueError, "Expected a built model"),
-        ({"embed": lambda x, training: {"a": x}}, ValueError, r"Expected one tensor \(batch, ..., dim\) from"),
+        ({"embed": lambda x, training: {"a": x}}, ValueError, r"Expected one tensor \(batch, ..., dim\) as `features`"),
         ({"metrics": {"gain": rows.dtype.type}}, TypeError, "Expected metrics that JSON can hold"),
     ],
 )

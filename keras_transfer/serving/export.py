@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from keras_transfer.model import signatures_of
 from keras_transfer.serving.versions import check_target, describe, write_version
-from keras_transfer.signatures import Signature, named, predicted, reader
+from keras_transfer.signatures import Signature, embedded, named, reader
 
 
 def export(
@@ -82,7 +82,7 @@ def export(
     """
     path = pathlib.Path(path)
     check_target(path, version)
-    if not model.built:
+    if not (model.built or (model.layers and all(layer.built for layer in model.layers))):
         raise ValueError(f"Expected a built model; received {model.name!r}, which has seen no batch yet.")
     classes = _strings(classes)
     signatures = served_signatures(model, x, classes, preprocessing, embed, input_name)
@@ -106,7 +106,7 @@ def served_signatures(model, x, classes, preprocessing, embed, input_name):
         return signatures
     request = named(x, input_name)
     read = reader(x, request, preprocessing)
-    features = Signature(lambda inputs: predicted(embed(read(inputs), training=False), name="features"), request)
+    features = Signature(lambda inputs: embedded(embed(read(inputs), training=False)), request)
     return {**signatures, "embed": features}
 
 

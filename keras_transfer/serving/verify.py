@@ -158,21 +158,20 @@ class _Process:
             answer = one.process.stdout.readline()
         if not answer:
             cls.running = None
-            one.end()
-            one.words.seek(0)
-            raise RuntimeError(f"The other process ended: {one.words.read().decode(errors='replace')[-2000:]}")
+            raise RuntimeError(f"The other process ended: {one.end()[-2000:]}")
         if json.loads(answer):
             raise RuntimeError(f"The other process failed to run the exports: {json.loads(answer)[-2000:]}")
 
     def end(self):
-        """Ends the process."""
-        if self.owner == os.getpid():
-            with contextlib.suppress(BrokenPipeError):
-                self.process.stdin.close()
+        """Ends the process and returns its last words."""
+        if self.owner != os.getpid():
+            return ""
+        atexit.unregister(self.end)
+        with self.process, self.words:
             self.process.kill()
             self.process.wait()
-            self.process.stdout.close()
-            atexit.unregister(self.end)
+            self.words.seek(0)
+            return self.words.read().decode(errors="replace")
 
 
 # These three travel to the other process as source.

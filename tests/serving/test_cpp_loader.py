@@ -154,7 +154,7 @@ def test_episodes_of_any_size(load_and_run, record, tmp_path):
     encoder = [layers.Input((8, 8, 1)), layers.Rescaling(1 / 255), layers.Conv2D(4, 3), layers.BatchNormalization()]
     model = kt.models.PrototypicalNetwork(keras.Sequential([*encoder, layers.Flatten(), layers.Dense(6)]))
     images = rng.integers(0, 256, (60, 8, 8, 1)).astype("uint8")
-    version = kt.serving.export_episodes(model, tmp_path / "model", images[:6])
+    version = kt.export(model, tmp_path / "model", images[:6])
     differences = {}
     for ways, shots, queries in ((3, 1, 2), (7, 4, 1), (10, 2, 9)):
         labels = rng.permutation(np.repeat(np.arange(ways, dtype="int32"), shots))
@@ -179,7 +179,7 @@ def test_adaptation_of_any_size(load_and_run, record, tmp_path):
     model = kt.models.MAML(keras.Sequential([*network, layers.Flatten(), layers.Dense(3)]), steps=2, rate=0.1)
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     images = rng.integers(0, 256, (40, 8, 8, 1)).astype("uint8")
-    version = kt.serving.export_episodes(model, tmp_path / "model", images[:6])
+    version = kt.export(model, tmp_path / "model", images[:6])
     differences = {}
     for shots, queries in ((1, 2), (4, 1), (2, 9)):
         labels = rng.permutation(np.repeat(np.arange(3, dtype="int32"), shots))

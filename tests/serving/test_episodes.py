@@ -16,6 +16,12 @@ def episode(ways, shots, queries):
     return rng.normal(size=(ways * shots, 8)).astype("float32"), labels, rng.normal(size=(queries, 8)).astype("float32")
 
 
+def verified(version, model, episodes):
+    """What `verify_all` finds for each episode."""
+    made = ({"support": (support, labels), "query": query} for support, labels, query in episodes)
+    return kt.serving.verify_all([{"path": version, "model": model, "x": x} for x in made])
+
+
 @pytest.fixture(scope="module")
 def models():
     made = {name: METHODS[name].make() for name in ("PrototypicalNetwork", "MatchingNetwork")}
@@ -29,9 +35,7 @@ def models():
 def versions(models, tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
     x = rng.normal(size=(6, 8)).astype("float32")
-    return {
-        name: kt.serving.export_episodes(model, folder / name, x, metrics={"a": 1}) for name, model in models.items()
-    }
+    return {name: kt.export(model, folder / name, x, metrics={"a": 1}) for name, model in models.items()}
 
 
 @pytest.fixture(scope="module")
@@ -44,14 +48,12 @@ def served(versions):
 
 def test_any_way_and_shot_in_a_fresh_process(models, versions):
     for name, model in models.items():
-        found = kt.serving.verify_episodes(
-            versions[name], model, [episode(3, 1, 2), episode(7, 4, 1), episode(2, 3, 9)]
-        )
-        assert found.differences["classify_episode"] <= 1e-5
-        assert set(found.stored) >= {weight.path for weight in model.encoder.weights}
-        assert len(found.stored) == len(model.encoder.weights) + (name == "PrototypicalNetwork")  # unknown distance
+        weights = [*model.encoder.weights, *([model.unknown_distance] if name == "PrototypicalNetwork" else [])]
+        for found in verified(versions[name], model, [episode(3, 1, 2), episode(7, 4, 1), episode(2, 3, 9)]):
+            assert found.differences["classify_episode"] <= 1e-5
+            assert found.stored == sorted(weight.path for weight in weights)
     with pytest.raises(ValueError, match="classify_episode/logits differs"):
-        kt.serving.verify_episodes(versions["MatchingNetwork"], METHODS["MatchingNetwork"].make(), [episode(3, 1, 2)])
+        verified(versions["MatchingNetwork"], METHODS["MatchingNetwork"].make(), [episode(3, 1, 2)])
 
 
 def test_signatures_and_card(versions, served):
@@ -140,9 +142,9 @@ def test_a_query_of_another_shape(served):
 def test_bad_input(models, tmp_path):
     unbuilt = kt.models.PrototypicalNetwork(keras.Sequential([keras.layers.Dense(3)]))
     with pytest.raises(ValueError, match="built model"):
-        kt.serving.export_episodes(unbuilt, tmp_path / "a", np.zeros((4, 8)))
+        kt.export(unbuilt, tmp_path / "a", np.zeros((4, 8)))
     with pytest.raises(ValueError, match="at least 2 rows in `x`, a support and a query; received 1"):
-        kt.serving.export_episodes(models["MatchingNetwork"], tmp_path / "a", np.zeros((1, 8)))
+        kt.export(models["MatchingNetwork"], tmp_path / "a", np.zeros((1, 8)))
     assert not list(tmp_path.iterdir())
 
 
@@ -152,10 +154,10 @@ def test_adaptation_is_served(name, tmp_path):
     keras.utils.set_random_seed(0)
     model = METHODS[name].make()
     model.train_on_batch(*METHODS[name].batch)
-    version = kt.serving.export_episodes(model, tmp_path, rng.normal(size=(6, 8)).astype("float32"))
+    version = kt.export(model, tmp_path, rng.normal(size=(6, 8)).astype("float32"))
     episodes = [episode(3, 1, 2), episode(3, 4, 1), episode(2, 3, 9)]
-    found = kt.serving.verify_episodes(version, model, episodes)
-    assert set(found.differences) == {"serving_default", "adapt_and_classify"}
+    for found in verified(version, model, episodes):
+        assert set(found.differences) == {"serving_default", "adapt_and_classify"}
     serve = tf.saved_model.load(str(version)).signatures["adapt_and_classify"]
     support, labels, query = episodes[1]
     answers = serve(support=support, labels=labels, query=query)
@@ -176,10 +178,10 @@ def test_regression_is_served(tmp_path):
     x, y = kt.datasets.sinusoids(3, seed=0)
     model.train_on_batch(x, y)
     points, targets = x["support"]
-    version = kt.serving.export_episodes(model, tmp_path, points[0], targets=targets[0], input_name="x")
+    version = kt.export(model, tmp_path, {"support": (points[0], targets[0]), "query": x["query"][0]})
     episodes = [(points[1], targets[1], x["query"][1]), (points[2][:4], targets[2][:4], x["query"][2][:2])]
-    found = kt.serving.verify_episodes(version, model, episodes, input_name="x")
-    assert set(found.differences) == {"serving_default", "adapt_and_predict"}
+    for found in verified(version, model, episodes):
+        assert set(found.differences) == {"serving_default", "adapt_and_predict"}
     serve = tf.saved_model.load(str(version)).signatures["adapt_and_predict"]
     got = serve(support=points[1], targets=targets[1], query=x["query"][1])["prediction"]
     np.testing.assert_allclose(got, model.adapt(points[1], targets[1]).predict(x["query"][1], verbose=0), atol=1e-5)

@@ -16,6 +16,14 @@ def called(weighting, *losses, training=True):
     return float(weighting(dict(zip(TASKS, np.float32(losses))), training=training))
 
 
+def combined(weighting, gradients, losses=(1.0, 1.0, 1.0)):
+    """The coefficients of a step with one gradient for each task, the rows `(tasks, dim)`."""
+    called(weighting, *losses)
+    update = weighting.combine({task: [row] for task, row in zip(TASKS, np.float32(gradients))})
+    np.testing.assert_allclose(update[0], state(weighting.used) @ np.float32(gradients), rtol=1e-5, atol=1e-6)
+    return state(weighting.used)
+
+
 def state(variable):
     return keras.ops.convert_to_numpy(keras.ops.convert_to_tensor(variable))
 
@@ -111,27 +119,27 @@ def test_grad_norm_brings_the_gradients_to_one_length():
     weighting = built(kt.weightings.GradNorm(rate=0.002))
     lengths = np.float32([1.0, 3.0, 10.0])
     for _ in range(3000):
-        weights = weighting.update(np.diag(lengths**2), np.ones(3, "float32"))
-        np.testing.assert_allclose(state(weights).sum(), 3.0, rtol=1e-4)
-    weighted = state(weights) * lengths
+        weights = combined(weighting, np.diag(lengths))
+        np.testing.assert_allclose(weights.sum(), 3.0, rtol=1e-4)
+    weighted = weights * lengths
     np.testing.assert_allclose(weighted / weighted.mean(), 1.0, atol=0.05)
 
 
 def test_grad_norm_gives_a_lagging_task_more():
     weighting = built(kt.weightings.GradNorm(rate=0.001))
     one = np.eye(3, dtype="float32")
-    weighting.update(one, np.float32([1, 1, 1]))
+    combined(weighting, one)
     for _ in range(20):
-        weights = weighting.update(one, np.float32([1.0, 0.2, 0.2]))
-    assert state(weights)[0] > 1 > state(weights)[1]
+        weights = combined(weighting, one, (1.0, 0.2, 0.2))
+    assert weights[0] > 1 > weights[1]
 
 
 def test_grad_norm_begins_with_the_first_labels_of_a_task():
     """The third task has none in the first batch; from then on its first loss is that of the second."""
     late, early = (built(kt.weightings.GradNorm()) for _ in range(2))
-    late.update(np.diag(np.float32([1, 1, 0])), np.float32([2, 2, 0]))
+    combined(late, np.diag([1, 1, 0]), (2, 2, 0))
     for weighting in (late, early):
-        weighting.update(np.eye(3, dtype="float32"), np.float32([2, 2, 5]))
+        combined(weighting, np.eye(3), (2, 2, 5))
         np.testing.assert_array_equal(state(weighting.first), [2, 2, 5])
     np.testing.assert_allclose(state(late.task_weights), 1.0, atol=0.1)
 
@@ -143,7 +151,7 @@ def test_normalised_mgda_does_not_depend_on_the_units():
     updates = []
     for scale in (np.ones(3), units):
         scaled = g * scale[:, None]
-        update = state(weighting.update(np.float32(scaled @ scaled.T), np.ones(3, "float32"))) @ scaled
+        update = combined(weighting, scaled) @ scaled
         updates.append(update / np.linalg.norm(update))
     np.testing.assert_allclose(updates[0], updates[1], atol=1e-2)
 

@@ -6,7 +6,7 @@ from keras import layers, ops
 
 from keras_transfer.keras_internals import all_layers
 from keras_transfer.networks import check_features, check_network, copy_network, run_pair
-from keras_transfer.signatures import Signature, classified, named, plain_array, predicted
+from keras_transfer.signatures import Signature, classified, embedded, named, plain_array
 
 _STATISTICS = ("support", "batch", "moving")
 _UNROLLED = 32  # tasks; a graph loop beyond
@@ -253,10 +253,8 @@ def episode_of(x):
 
 def embedding_signatures(model, x, prepare, input_name):
     """Returns `serving_default` and `embed`, which serve features of rows `(batch, ...)`."""
-    prepare, rows = prepare or as_it_is, x["query"] if isinstance(x, dict) else x
-    embed = Signature(
-        lambda inputs: predicted(model.infer(prepare(inputs[input_name])), name="features"), named(rows, input_name)
-    )
+    prepare, rows = prepare or as_it_is, x["support"][0] if isinstance(x, dict) else x
+    embed = Signature(lambda inputs: embedded(model.infer(prepare(inputs[input_name]))), named(rows, input_name))
     return {"serving_default": embed, "embed": embed}
 
 

@@ -6,7 +6,7 @@ from keras import ops
 from keras_transfer import keras_internals
 from keras_transfer.model import PREDICTION, REPRESENTATION, TransferModel
 from keras_transfer.networks import all_rows
-from keras_transfer.signatures import Signature, named, predicted, reader
+from keras_transfer.signatures import Signature, embedded, named, predicted, reader
 
 
 class MultiTaskModel(TransferModel):
@@ -128,7 +128,7 @@ class MultiTaskModel(TransferModel):
 
         served = {"serving_default": answer(list(self.heads)), **{task: answer([task]) for task in self.heads}}
         if encoder is not None:
-            served["embed"] = lambda inputs: predicted(encoder(read(inputs), training=False), name="features")
+            served["embed"] = lambda inputs: embedded(encoder(read(inputs), training=False))
         return {name: Signature(function, request) for name, function in served.items()}
 
     def _labels_and_weights(self, y, tasks, sample_weight):

@@ -84,11 +84,11 @@ def test_discriminator_that_does_not_return_one_logit(layers, run_eagerly):
 
 
 @each_method
-def test_unknown_batch_norm(method):
+def test_unknown_passes(method):
     x, y = toy.batch(12, 12)
-    model = METHODS[method](**toy.networks(), batch_norm="both")
+    model = METHODS[method](**toy.networks(), passes="both")
     message = fails_before_training(model, x, y, run_eagerly=False)
-    assert """Expected `batch_norm` to be "joint" or "separate"; received 'both'.""" in message
+    assert """Expected `passes` to be "joint" or "separate"; received 'both'.""" in message
 
 
 def test_one_row_per_domain():

@@ -6,7 +6,7 @@ import pytest
 from keras import layers, ops
 
 import keras_transfer as kt
-from keras_transfer import inner_loop
+from keras_transfer.models.meta import shared
 from tests.contract import compiled, episode_batch
 
 ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
@@ -35,7 +35,7 @@ def one(x, episode):
 
 @pytest.mark.parametrize("network, unrolled", [(dense, 32), (convolutions, 32), (convolutions, 1)])
 def test_tasks_are_solved_alone_and_together(network, unrolled, monkeypatch):
-    monkeypatch.setattr(inner_loop, "_UNROLLED", unrolled)
+    monkeypatch.setattr(shared, "_UNROLLED", unrolled)
     model = compiled(kt.models.MAML(network(), steps=2, rate=0.1))
     (x, _), _ = episode_batch()
     alone = np.concatenate([predict(model, one(x, episode)) for episode in range(4)])
@@ -57,7 +57,7 @@ def test_convolutions_and_dense_networks_learn_by_the_same_gradient(monkeypatch)
     """The second-order gradient through unrolled tasks is that through vectorised ones."""
     weights = []
     for kinds in ((), layers.Dense):  # Dense named as a convolution is unrolled
-        monkeypatch.setattr(inner_loop, "_CONVOLUTIONS", kinds)
+        monkeypatch.setattr(shared, "_CONVOLUTIONS", kinds)
         model = compiled(kt.models.MAML(dense(), steps=2, rate=0.3, learn_rates=True))
         model.train_on_batch(*episode_batch()[0])
         weights.append(model.get_weights())
@@ -68,11 +68,11 @@ def test_convolutions_and_dense_networks_learn_by_the_same_gradient(monkeypatch)
 class TestBatchNormalization:
     """A network that only normalises, in each of the three ways; rate so small that nothing adapts."""
 
-    def answer(self, x, batch_norm, training=False):
+    def answer(self, x, statistics, training=False):
         normalize = layers.BatchNormalization(momentum=0.9, epsilon=1e-3)
         network = keras.Sequential([keras.Input((8,)), normalize])
         normalize.moving_mean.assign(np.full(8, 2.0))
-        model = kt.models.MAML(network, rate=1e-12, batch_norm=batch_norm)
+        model = kt.models.MAML(network, rate=1e-12, statistics=statistics)
         model.compile("sgd", "mse")
         before = [ops.convert_to_numpy(v) for v in network.non_trainable_variables]
         prediction = ops.convert_to_numpy(model(x, training=training)["prediction"])
@@ -101,7 +101,7 @@ class TestBatchNormalization:
     @pytest.mark.parametrize("training", [False, True])
     def test_frozen(self, x, training):
         np.testing.assert_allclose(
-            self.answer(x, "frozen", training), (x["query"] - 2.0) / np.sqrt(1.0 + 1e-3), atol=1e-3
+            self.answer(x, "moving", training), (x["query"] - 2.0) / np.sqrt(1.0 + 1e-3), atol=1e-3
         )
 
     def test_a_frozen_layer_keeps_its_averages(self, x):
@@ -141,8 +141,8 @@ def test_adapt_gives_an_ordinary_model(method, network, tmp_path):
 def test_a_model_of_a_transductive_method_holds_the_statistics_of_the_support():
     (x, _), _ = episode_batch()
     adapted = [
-        compiled(kt.models.MAML(dense(), rate=0.1, batch_norm=batch_norm)).adapt(x["support"][0][0], x["support"][1][0])
-        for batch_norm in ("support", "batch")
+        compiled(kt.models.MAML(dense(), rate=0.1, statistics=statistics)).adapt(x["support"][0][0], x["support"][1][0])
+        for statistics in ("support", "batch")
     ]
     for a, b in zip(*(model.get_weights() for model in adapted)):
         np.testing.assert_allclose(a, b, atol=1e-6)
@@ -189,7 +189,7 @@ def test_bad_input():
         kt.models.ANIL(dense(), dense(), rate=-1)
     with pytest.raises(ValueError, match="positive `rate` and `batch_size`; received 0.001 and 0"):
         kt.models.Reptile(dense(), batch_size=0)
-    with pytest.raises(ValueError, match=r"one of \('support', 'batch', 'frozen'\); received 'none'"):
-        kt.models.MAML(dense(), batch_norm="none")
+    with pytest.raises(ValueError, match=r"one of \('support', 'batch', 'moving'\); received 'none'"):
+        kt.models.MAML(dense(), statistics="none")
     with pytest.raises(ValueError, match="to be called with a `loss`"):
         kt.models.MAML(dense()).adapt(np.zeros((3, 8), "float32"), np.arange(3))

@@ -67,9 +67,10 @@ def test_a_task_alone_reads_no_more_than_it_needs(name, every, alone):
 
     model = ARCHITECTURES[name]()
     model.build((None, X.shape[1]))
-    for asked, number in ((None, every), (["half"], alone)):
-        served = tf.function(lambda x, asked=asked: model.infer(x, tasks=asked)).get_concrete_function(X)
-        assert set(served.structured_outputs) == set(asked or model.heads)
+    signatures = model.signatures(X)
+    for name, answered, number in (("serving_default", set(Y), every), ("half", {"half"}, alone)):
+        served = tf.function(signatures[name].answer).get_concrete_function(signatures[name].request)
+        assert set(served.structured_outputs) == answered
         assert len(served.variables) == number
 
 
