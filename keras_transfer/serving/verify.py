@@ -167,9 +167,9 @@ class _Process:
         if self.owner != os.getpid():
             return ""
         atexit.unregister(self.end)
-        with self.process, self.words:
+        with contextlib.suppress(BrokenPipeError), self.process:  # a question that was not read
             self.process.kill()
-            self.process.wait()
+        with self.words:
             self.words.seek(0)
             return self.words.read().decode(errors="replace")
 
