@@ -111,3 +111,16 @@ def test_zero_gradients_give_finite_coefficients(tasks):
     order = np.tile(np.arange(tasks, dtype="int32"), (tasks, 1))
     for found in (gradients.mgda(gram), gradients.cagrad(gram, 0.5), gradients.pcgrad(gram, order)):
         assert np.isfinite(np.array(found)).all()
+
+
+@pytest.mark.parametrize("against, conflict", [([[-1.0, 2.0], [3.0]], True), ([[1.0, 0.5], [0.0]], False)])
+def test_projection_by_hand(against, conflict):
+    gradient = [np.float32([2.0, -1.0]), np.float32([0.5])]
+    against = [np.float32(part) for part in against]
+    g, r = np.concatenate(gradient), np.concatenate(against)
+    assert (g @ r < 0) == conflict
+    found = np.concatenate([np.asarray(part) for part in gradients.project(gradient, against)])
+    np.testing.assert_allclose(found, g - min(g @ r, 0) / (r @ r) * r, rtol=1e-6)
+    assert found @ r >= -1e-6
+    zero = [0 * part for part in against]
+    np.testing.assert_array_equal(np.concatenate(gradients.project(gradient, zero)), g)

@@ -446,6 +446,34 @@ def test_advance_moves_the_teacher_once_in_a_step():
     assert model.step.numpy() == 3
 
 
+class Logs(Gap):
+    """Logs the step's number in `advance`, and something in `forward`."""
+
+    def forward(self, x, training=False):
+        self.log("mean_target", ops.mean(x["target"]))
+        return super().forward(x, training)
+
+    def advance(self, outputs):
+        assert set(outputs) == {"prediction", "source", "target"}
+        self.log("number", ops.cast(self.step, "float32"))
+
+
+@pytest.mark.parametrize("eagerly", [False, True])
+def test_logs_are_epoch_means_shown_where_they_were_computed(eagerly):
+    model = compiled(Logs(encoder(), head()))
+    model.run_eagerly = eagerly
+    history = model.fit(batches(), epochs=2, shuffle=False, verbose=0).history
+    np.testing.assert_allclose(
+        history["number"], [np.mean(range(1, STEPS + 1)), np.mean(range(STEPS + 1, 2 * STEPS + 1))]
+    )
+    expected = np.mean([domains(seed=seed)[0][0]["target"].mean() for seed in range(STEPS)])
+    np.testing.assert_allclose(history["mean_target"], expected, rtol=1e-5)
+    on_streams = model.evaluate(batches(), verbose=0, return_dict=True)
+    assert "mean_target" in on_streams and "number" not in on_streams  # nothing advances
+    on_rows = model.evaluate(*domains()[1], verbose=0, return_dict=True)
+    assert set(on_rows) == {"loss", "accuracy"}
+
+
 def test_gradient_accumulation_is_the_mean_of_the_gradients():
     x, y = zip(*(domains(seed=seed)[0] for seed in range(2)))
     moves = []

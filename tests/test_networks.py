@@ -3,7 +3,15 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_transfer.networks import all_rows, check_features, check_network, run_pair
+from keras_transfer.networks import (
+    all_rows,
+    check_features,
+    check_network,
+    follow,
+    follower,
+    frozen,
+    run_pair,
+)
 
 first = np.random.default_rng(0).normal(size=(5, 3)).astype("float32")
 second = np.random.default_rng(1).normal(2.0, 3.0, size=(9, 3)).astype("float32")
@@ -120,3 +128,64 @@ def test_a_hub_layer(data_folder):
         pytest.skip(f"{folder} is missing: it holds a TF Hub module")
     with pytest.raises(TypeError, match="`encoder` to be a Keras 3 network; received .*KerasLayer.*from_hub"):
         check_network(hub.KerasLayer(str(folder)), "encoder")
+
+
+# Followers, and networks held still.
+
+
+def noisy():
+    """A network with all that a follower must not do: train, draw, average statistics blindly."""
+    layers = keras.layers
+    parts = [layers.Dense(4), layers.BatchNormalization(momentum=0.5), layers.Dropout(0.5), layers.GaussianNoise(0.9)]
+    return keras.Sequential(
+        [keras.Input((3,)), *parts, keras.Sequential([keras.Input((4,)), layers.AlphaDropout(0.5)])]
+    )
+
+
+def test_a_follower_is_silent_and_does_not_train():
+    network = noisy()
+    teacher = follower(network)
+    x = np.random.default_rng(0).normal(size=(64, 3)).astype("float32")
+    np.testing.assert_array_equal(teacher(x, training=True), teacher(x, training=True))
+    assert not teacher.trainable_variables and teacher.trainable
+    normalised = keras.ops.convert_to_numpy(teacher(x, training=True))
+    np.testing.assert_allclose(normalised.mean(0), 0, atol=1e-5)  # by the batch: it is not in inference mode
+    assert network.trainable_variables and network.layers[2].rate == 0.5
+
+
+@pytest.mark.parametrize("statistics", ["own", "copied"])
+def test_a_follower_follows(statistics):
+    network = noisy()
+    teacher = follower(network)
+    rng = np.random.default_rng(0)
+    for weight in network.weights:
+        weight.assign(rng.uniform(1, 2, weight.shape))
+    before = [keras.ops.convert_to_numpy(w) for w in teacher.weights]
+    follow(teacher, network, 0.75, statistics)
+    trains = {id(w) for w in network.trainable_weights}
+    for old, weight, new in zip(before, network.weights, teacher.weights):
+        value = keras.ops.convert_to_numpy(weight)
+        expected = 0.75 * old + 0.25 * value if id(weight) in trains else value if statistics == "copied" else old
+        np.testing.assert_allclose(new, expected, rtol=1e-6)
+
+
+def test_unknown_statistics_of_a_follower():
+    network = noisy()
+    with pytest.raises(ValueError, match='`statistics` to be "own" or "copied"; received \'mean\''):
+        follow(follower(network), network, 0.9, "mean")
+    with pytest.raises(ValueError, match="Expected a built network to copy"):
+        follower(keras.Sequential([keras.layers.Dense(2)]))
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="a tape tells both gradients")
+def test_frozen_lets_gradients_reach_the_input_alone():
+    import tensorflow as tf
+
+    network = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    x = tf.Variable(np.ones((2, 3), "float32"))
+    with tf.GradientTape(persistent=True) as tape:
+        free, held = network(x), frozen(network, x)
+    np.testing.assert_array_equal(free, held)
+    np.testing.assert_array_equal(tape.gradient(held, x), tape.gradient(free, x))
+    weights = [w.value for w in network.weights]
+    assert all(g is None for g in tape.gradient(held, weights)) and None not in tape.gradient(free, weights)
