@@ -170,7 +170,8 @@ class TransferModel(keras_internals.Trainer):
     def log(self, name, value):
         """Logs a scalar under a name as its mean over the epoch, where and when it is computed.
 
-        Call it in `forward`, `loss_terms`, `combine` or `advance`. Under several replicas it is the mean of theirs.
+        Call it in `loss_terms`, `combine` or `advance`, which see what `forward` returns; JAX's `forward` knows no
+        metrics. Under several replicas it is the mean of theirs.
         """
         self._means.update_state({name: value})
 

@@ -447,11 +447,11 @@ def test_advance_moves_the_teacher_once_in_a_step():
 
 
 class Logs(Gap):
-    """Logs the step's number in `advance`, and something in `forward`."""
+    """Logs the step's number in `advance`, and something in `loss_terms`."""
 
-    def forward(self, x, training=False):
+    def loss_terms(self, x, y, outputs, sample_weight=None):
         self.log("mean_target", ops.mean(x["target"]))
-        return super().forward(x, training)
+        return super().loss_terms(x, y, outputs, sample_weight)
 
     def advance(self, outputs):
         assert set(outputs) == {"prediction", "source", "target"}
