@@ -225,7 +225,7 @@ def places_in_file(model):
 
 
 class _Record(saving_lib.H5IOStore):
-    """A store that keeps the variables instead of writing their values."""
+    """Keeps the variables instead of writing their values, as a store for Keras."""
 
     def __init__(self):
         self.variables, self.names = {}, {}

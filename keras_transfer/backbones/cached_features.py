@@ -69,7 +69,7 @@ def cached_features(backbone, data, folder=None, batch_size=64, verbose=True):
 
 
 def _compute(backbone, batches, steps, verbose):
-    """The features of all rows, and what else is in each batch."""
+    """Returns the features of all rows, and what else is in each batch."""
     features, rest = [], []
     bar = keras.utils.Progbar(steps, verbose=int(verbose))
     for x, *others in batches:
@@ -99,7 +99,7 @@ def _check_features(features, backbone):
 
 
 def _batches(data, backbone, batch_size):
-    """A function that starts a pass over tuples `(x, ...)` of arrays, and the number of these, None if unknown."""
+    """Returns a function that starts a pass over tuples `(x, ...)` of arrays, and their number, None if unknown."""
     import tensorflow as tf
 
     if isinstance(data, tf.data.Dataset):
@@ -123,7 +123,7 @@ def _batches(data, backbone, batch_size):
 
 
 def _has_rows(dataset, backbone):
-    """Whether the elements of a dataset are rows, which lack the batch axis that the backbone's input has."""
+    """Returns whether the elements of a dataset are rows, which lack the batch axis that the backbone's input has."""
     if not getattr(backbone, "inputs", None):
         return False
     rank = keras.tree.flatten(dataset.element_spec[0])[0].shape.rank
@@ -134,7 +134,7 @@ def _has_rows(dataset, backbone):
 
 
 def _hashed(batches, digest):
-    """The batches as they are; the digest takes each in."""
+    """Yields the batches as they are; the digest takes each in."""
     for batch in batches:
         for path, array in keras.tree.flatten_with_path(batch):
             digest.update(repr((path, array.dtype.str, array.shape)).encode())
@@ -163,7 +163,7 @@ def _layer_names(config):
 
 
 def _numbered(config, names, key=None):
-    """The config with numbers for layer names: the same network, made once more, is named `dense_1` for `dense`."""
+    """Returns the config with numbers for layer names: made once more, a network has `dense_1` for `dense`."""
     if isinstance(config, dict):
         named = ("name", "keras_history", "input_layers", "output_layers")
         no_matter = ("trainable", "compile_config", "build_config", "token", "traced")  # the last two of one process
@@ -178,7 +178,7 @@ def _numbered(config, names, key=None):
 
 
 def _read(file):
-    """The features in a file; None if there is none, or it is damaged."""
+    """Returns the features in a file; None if there is none, or it is damaged."""
     try:
         with open(file, "rb") as opened, np.load(opened) as content:
             return content["features"]

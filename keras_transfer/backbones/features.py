@@ -46,7 +46,7 @@ def masked_mean(x, mask):
 
 
 def not_a_backbone(expected, received):
-    """The error for a source that a loader cannot use."""
+    """Returns the error for a source that a loader cannot use."""
     kind = type(received)
     return TypeError(
         f"Expected {expected}; received {received!r} ({kind.__module__}.{kind.__name__}). "

@@ -90,7 +90,7 @@ def _features(backbone, output, pooling, mask):
 
 @keras.saving.register_keras_serializable(package="keras_transfer")
 class TextPreprocessing(keras.layers.Layer):
-    """A text preprocessor of keras_hub that carries its vocabulary in its config, so that models of it can be cloned.
+    """Runs a text preprocessor of keras_hub and carries its vocabulary in the config, so that models can be cloned.
 
     Args:
         preprocessor: layer from strings `(batch,)` to a dict of token ids and masks, with a `tokenizer`.

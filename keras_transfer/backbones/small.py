@@ -132,7 +132,7 @@ def _check_width(dim, heads):
 
 
 def _transformer(dim, blocks, heads):
-    """Pre-norm blocks and a norm, from tokens `(batch, any number, dim)` to as many."""
+    """Makes pre-norm blocks and a norm, from tokens `(batch, any number, dim)` to as many."""
     x = tokens = keras.Input((None, dim), name="tokens")
     for block in range(1, blocks + 1):
         x = _block(x, dim, heads, block)

@@ -85,7 +85,7 @@ def from_hub(
 
 @keras.saving.register_keras_serializable(package="keras_transfer")
 class HubLayer(keras.layers.Layer):
-    """A reusable TF2 SavedModel as a Keras layer; `from_hub` makes a backbone of it.
+    """Runs a reusable TF2 SavedModel as a Keras layer; `from_hub` makes a backbone of it.
 
     The weights are the module's own variables under the paths `<layer>/<variable>`, such as `hub/conv_pw_1_bn/gamma`:
     patterns over paths reach each. A variable whose `trainable` is set to False stays so in a saved file.

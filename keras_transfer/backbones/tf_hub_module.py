@@ -116,7 +116,7 @@ def make(description):
 
 
 def _resolve(handle):
-    """The folder of a handle: as it is, under KERAS_TRANSFER_DATA, or downloaded."""
+    """Returns the folder of a handle: as it is, under KERAS_TRANSFER_DATA, or downloaded."""
     local = [pathlib.Path(handle)]
     if "KERAS_TRANSFER_DATA" in os.environ:
         local.append(pathlib.Path(os.environ["KERAS_TRANSFER_DATA"], "hub", handle.partition("://")[2] or handle))
@@ -144,7 +144,7 @@ def _open(folder):
 
 
 def _pack(folder, variables, made):
-    """A zip of the graph, the assets, the order of making, and the checkpoint without what the variables hold."""
+    """Returns a zip of the graph, the assets, the order of making and the checkpoint without what variables hold."""
     reader = tf.train.load_checkpoint(str(folder / "variables/variables"))
     held_elsewhere = {variable.numpy().tobytes() for variable in variables}
     dtypes, entries, files = reader.get_variable_to_dtype_map(), [], {}

@@ -14,7 +14,7 @@ from keras_transfer.keras_internals import places_in_file
 
 
 class LoadedWeights(NamedTuple):
-    """What `load_weights_file` did; `print` shows it.
+    """Says what `load_weights_file` did; `print` shows it.
 
     Attributes:
         loaded: list of pairs of the path of a variable (`conv1/kernel`) and of its array in the file
@@ -121,7 +121,7 @@ def _layers_of(model):
 
 
 def _read(file, layers):
-    """The layers of a file, and those of the model with names and paths that compare to them."""
+    """Returns the layers of a file, and those of the model with names and paths that compare to them."""
     group = file.get("model_weights", file)
     if "layer_names" in group.attrs or "layer_names0" in group.attrs:
         saved = _read_keras_2(group, {layer.name for layer in layers})
@@ -169,7 +169,7 @@ def _read_keras_2(group, known):
 
 
 def _attribute(group, name):
-    """A list of strings, which HDF5 may have had to cut into pieces `name0`, `name1`."""
+    """Returns a list of strings, which HDF5 may have had to cut into pieces `name0`, `name1`."""
     if name in group.attrs:
         pieces = [group.attrs[name]]
     else:
@@ -178,7 +178,7 @@ def _attribute(group, name):
 
 
 def _name(path, names):
-    """The names on the way from the innermost model to a layer; None where the layer has none."""
+    """Returns the names on the way from the innermost model to a layer; None where the layer has none."""
     if not path or path not in names:
         return None
     steps = path.split("/")
@@ -195,7 +195,7 @@ _CLASSES = {_snake(name) for name in [*dir(keras.layers), "Functional", "Sequent
 
 
 def _without_made_up(layers):
-    """The layers, without names that Keras made of a class and a counter."""
+    """Returns the layers without names that Keras made of a class and a counter."""
 
     def made_up(layer):
         classes = _CLASSES | {re.sub(r"_\d+$", "", step) for step in layer.path.split("/")}
@@ -205,7 +205,7 @@ def _without_made_up(layers):
 
 
 def _unambiguous(layers):
-    """The layers, without names that several have, and without `/` in them, which Keras 3 does not take."""
+    """Returns the layers without names that several have, and without `/` in them, which Keras 3 does not take."""
     layers = [layer._replace(name=layer.name and layer.name.replace("/", "_")) for layer in layers]
     count = Counter(layer.name for layer in layers)
     return [layer._replace(name=layer.name if count[layer.name] == 1 else None) for layer in layers]
@@ -216,7 +216,7 @@ def _shapes(layers):
 
 
 def _partners(layers, saved):
-    """Pairs of a layer of the model and its counterpart in the file."""
+    """Returns pairs of a layer of the model and its counterpart in the file."""
     by_name = {layer.name: layer for layer in saved if layer.name}
     pairs = [(layer, by_name[layer.name]) for layer in layers if layer.name in by_name]
     ours, theirs = ({pair[side].path for pair in pairs} for side in (0, 1))
@@ -230,7 +230,7 @@ def _partners(layers, saved):
 
 
 def _match(model, layers, saved):
-    """What to report, and the pairs of a variable and its value."""
+    """Returns what to report, and the pairs of a variable and its value."""
     loaded, mismatched, values, handled, used = [], [], [], set(), set()
     for layer, other in _partners(layers, saved):
         wrong = []

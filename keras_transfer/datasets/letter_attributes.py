@@ -65,7 +65,7 @@ def letter_attributes(letters, least=4):
 
 
 def _base(name):
-    """A letter's name without the word of its case: "latin small letter u" is "latin u"."""
+    """Returns a letter's name without the word of its case: "latin small letter u" is "latin u"."""
     words = [word for word in name.split() if word not in ("small", "capital", "letter")]
     return " ".join(words)
 

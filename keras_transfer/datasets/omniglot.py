@@ -121,12 +121,12 @@ def omniglot_runs(image_size=28):
 
 
 def _in_run(name):
-    """A path from the folder of its run on, such as `run01/test/item01.png`."""
+    """Returns a path from the folder of its run on, such as `run01/test/item01.png`."""
     return name[max(name.rfind("run"), 0) :]
 
 
 def _ink(archive, name):
-    """Where the ink of an image is, bool (105, 105)."""
+    """Returns where the ink of an image is, bool (105, 105)."""
     try:
         from PIL import Image
     except ImportError as error:
@@ -135,7 +135,7 @@ def _ink(archive, name):
 
 
 def _read(name, first, count):
-    """Where the ink is: bool (count, 20, 105, 105)."""
+    """Returns where the ink is, bool (count, 20, 105, 105)."""
     folder = data_folder("omniglot")
     if folder is not None and (folder / f"{name}.npz").exists() and not (folder / f"{name}.zip").exists():
         try:
@@ -155,7 +155,7 @@ def _read(name, first, count):
 
 
 def _read_zip(path, first, count):
-    """The ink of `<set>/<alphabet>/<character>/<number>_<drawer>.png`, 1 where the paper is, and what is there."""
+    """Returns the ink of `<set>/<alphabet>/<character>/<number>_<drawer>.png`, and which of them there are."""
     ink = np.zeros((count, _DRAWERS, _SIDE, _SIDE), bool)
     found = np.zeros((count, _DRAWERS), bool)
     try:

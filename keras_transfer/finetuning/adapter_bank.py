@@ -12,7 +12,7 @@ class AdapterBank(keras.Model):
     """Serves several adapters over one frozen base, chosen for each row by an `adapter_id`.
 
     Base variables are there once; A, B, head, normalisation and statistics once for each adapter. Rows are sorted by
-    id inside the graph and run through their adapter. For inference and export only; needs TensorFlow.
+    id inside the graph and run through their adapter. It only infers and exports, and needs TensorFlow.
 
     Input: `{input_name: (batch, ...), "adapter_id": (batch,) int}`, ids from 0 in the order of `paths`; others
     raise `tf.errors.InvalidArgumentError`. Output: the model's, one tensor (batch, ...).

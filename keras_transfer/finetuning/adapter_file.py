@@ -28,7 +28,7 @@ def save(model, path, overwrite=False):
 
     The file holds A, B, rank and alpha of each layer, all else that trains (head, normalisation and its moving
     statistics), the states of random seeds and of methods (`step`), the optimizer's state where the model is compiled
-    and has trained, and a digest of the frozen weights, which are not in it. Written beside and renamed when complete.
+    and has trained, and a digest of the frozen weights, which are not in it. It is written whole or not at all.
 
     Args:
         model: model with LoRA.
@@ -197,7 +197,7 @@ def _architecture(model):
 
 
 def _digest(model, weights):
-    """SHA-256 of all weights but those of the indices `weights`, A and B."""
+    """Returns the SHA-256 of all weights but those of the indices `weights`, A and B."""
     digest, left_out = hashlib.sha256(), set(weights)
     for i, weight in enumerate(plain_weights(model)):
         if i not in left_out:

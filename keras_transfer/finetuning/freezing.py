@@ -152,7 +152,7 @@ def _freeze_layer(layer):
 
 
 def _can_train(model):
-    """All variables that could train: no statistics, and nothing under a LoRA adapter, which Keras would thaw."""
+    """Returns all variables that could train: no statistics, nothing under a LoRA adapter, which Keras would thaw."""
     variables = {}
     for layer in all_layers(model):
         under = ("_kernel", "_embeddings") if getattr(layer, "lora_enabled", False) else ()

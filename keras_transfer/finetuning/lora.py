@@ -33,12 +33,12 @@ class Parameters(NamedTuple):
 
     @property
     def share(self):
-        """`adapter / model`."""
+        """What part of the model the adapter is, `adapter / model`."""
         return self.adapter / self.model
 
 
 class Attached(NamedTuple):
-    """What `attach` did; `print` it.
+    """Says what `attach` did; `print` it.
 
     Attributes:
         layers: paths of the layers that got LoRA.
@@ -189,7 +189,7 @@ def _matching(model, patterns, argument):
 
 
 def _obstacle(layer, rank):
-    """Why a layer cannot take LoRA; None if it can."""
+    """Says why a layer cannot take LoRA; returns None if it can."""
     if not hasattr(layer, "enable_lora"):
         return f"Keras has no LoRA for {type(layer).__name__}"
     if not layer.weights:

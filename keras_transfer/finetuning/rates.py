@@ -131,7 +131,7 @@ class LayerwiseOptimizer(keras.optimizers.MultiOptimizer):
 
     @property
     def optimizers(self):
-        """Hidden: Keras's callbacks would set the rate of each group instead of the base rate."""
+        """Hides the groups, since Keras's callbacks would set the rate of each instead of the base rate."""
         raise AttributeError("The rates of the groups follow `learning_rate` and `multipliers`.")
 
     def get_config(self):

@@ -53,7 +53,7 @@ def summary(model, print_fn=print):
 
 
 def _note(layer):
-    """The note of a layer, and whether it needs a row of its own although nothing of it trains."""
+    """Returns the note of a layer, and whether it needs a row of its own although nothing of it trains."""
     if isinstance(layer, keras.layers.BatchNormalization):
         return ("statistics move in training", True) if layer.trainable else ("statistics frozen", False)
     if getattr(layer, "lora_enabled", False):

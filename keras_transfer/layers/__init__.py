@@ -1,4 +1,4 @@
-"""Layers."""
+"""Layers that Keras does not have: gradient reversal, patches, augmentation for each image, units of several tasks."""
 
 from keras_transfer.layers.cross_stitch_unit import CrossStitchUnit
 from keras_transfer.layers.expert_gate import ExpertGate

@@ -27,11 +27,11 @@ class ExpertGate(keras.layers.Layer):
         self.logits = keras.layers.Dense(experts, use_bias=False, dtype=self.dtype_policy, name="logits")
 
     def build(self, x_shape, outputs_shape=None):
-        """Makes the linear map."""
+        """Makes the weights of the linear map `(dim, experts)`."""
         self.logits.build(x_shape)
 
     def call(self, x, outputs):
-        """Returns the mixture."""
+        """Returns the mixture of the experts' outputs `(batch, units)`."""
         return ops.einsum("be,ebu->bu", ops.softmax(self.logits(x)), ops.stack(outputs))
 
     def get_config(self):

@@ -29,7 +29,7 @@ class Patches(keras.layers.Layer):
         self.built = True
 
     def call(self, images):
-        """Cuts."""
+        """Returns the patches of each image, row by row."""
         rows, columns = self._grid(images.shape)
         x = ops.reshape(images, (-1, rows, self.size, columns, self.size, images.shape[-1]))
         x = ops.transpose(x, (0, 1, 3, 2, 4, 5))
@@ -85,7 +85,7 @@ class SinePositions(keras.layers.Layer):
         self.built = True
 
     def call(self, x):
-        """Adds."""
+        """Returns the tokens, each with its place added."""
         dim = x.shape[-1]
         if dim % 4:
             raise ValueError(f"Expected tokens of a `dim` that is a multiple of 4; received {dim}.")

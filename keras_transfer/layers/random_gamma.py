@@ -47,7 +47,7 @@ class RandomGamma(keras.layers.Layer):
         self.built = True
 
     def call(self, images, training=True):
-        """Changes the tones."""
+        """Returns the images, in training with other tones."""
         images = ops.cast(images, self.compute_dtype)
         if not training:
             return images

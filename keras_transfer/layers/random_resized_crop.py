@@ -49,7 +49,7 @@ class RandomResizedCrop(keras.layers.Layer):
         self.built = True
 
     def call(self, images, training=True):
-        """Cuts and resizes."""
+        """Returns a part of each image, outside of training all of it, resized."""
         images, rows = ops.cast(images, self.compute_dtype), ops.shape(images)[0]
         tops = lefts = ops.zeros((rows,))  # shares of the image's height and width, in single precision
         heights = widths = ops.ones((rows,))
@@ -75,7 +75,7 @@ class RandomResizedCrop(keras.layers.Layer):
 
 
 def _resize(starts, lengths, pixels, size):
-    """The matrices `(batch, size, pixels)` that resize a part of an axis, which is given in shares of its length."""
+    """Returns the matrices `(batch, size, pixels)` that resize a part of an axis, given in shares of its length."""
     centres = (ops.arange(size, dtype="float32") + 0.5) / size
     places = (starts[:, None] + lengths[:, None] * centres) * pixels - 0.5
     distances = ops.abs(places[..., None] - ops.arange(pixels, dtype="float32"))

@@ -35,7 +35,7 @@ def coral(source, target, normalize=True):
 
 @keras.saving.register_keras_serializable(package="keras_transfer")
 class CORAL(keras.losses.Loss):
-    """`coral` as a Keras loss: `CORAL()(source_features, target_features)`.
+    """Wraps `coral` as a Keras loss: `CORAL()(source_features, target_features)`.
 
     Args:
         normalize: whether to divide by `4 dim^2`, as the paper does.

@@ -35,7 +35,7 @@ def distillation(teacher_logits, student_logits, temperature=2.0):
 
 @keras.saving.register_keras_serializable(package="keras_transfer")
 class DistillationLoss(keras.losses.Loss):
-    """`distillation` as a Keras loss, for a student that trains on stored logits of its teacher.
+    """Wraps `distillation` as a Keras loss, for a student that trains on stored logits of its teacher.
 
     Args:
         temperature: positive float.

@@ -56,7 +56,7 @@ def mmd(source, target, factors=FACTORS, unbiased=False):
 
 @keras.saving.register_keras_serializable(package="keras_transfer")
 class MMD(keras.losses.Loss):
-    """`mmd` as a Keras loss: `MMD()(source_features, target_features)`.
+    """Wraps `mmd` as a Keras loss: `MMD()(source_features, target_features)`.
 
     Args:
         factors: sequence of positive floats, the bandwidths as multiples of the median.
@@ -83,7 +83,7 @@ def _squared_distances(x):
 
 
 def _median(distances):
-    """The median off the diagonal, whose zeros come first when all are sorted."""
+    """Returns the median off the diagonal, whose zeros come first when all are sorted."""
     rows = ops.shape(distances)[0]
     middle = rows + rows * (rows - 1) // 2
     return ops.mean(ops.sort(ops.reshape(distances, (-1,)))[middle - 1 : middle + 1])

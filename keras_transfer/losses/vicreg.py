@@ -35,7 +35,7 @@ def vicreg(view_1, view_2, epsilon=1e-4):
 
 
 def _moments(z, epsilon):
-    """The variance and the covariance term of one view."""
+    """Returns the variance and the covariance term of one view."""
     rows, dim = ops.cast(ops.shape(z)[0], "float32"), z.shape[-1]
     z = z - ops.mean(z, axis=0, keepdims=True)
     covariance = ops.matmul(ops.transpose(z), z) / (rows - 1.0)

@@ -24,7 +24,7 @@ def embedding_std(embeddings):
 def effective_rank(embeddings):
     """Returns the exponential of the entropy of the singular values of centred rows, as shares of their sum.
 
-    From 1, all on a line, to min(rows - 1, dim).
+    It goes from 1, where all lie on a line, to min(rows - 1, dim).
 
     Args:
         embeddings: array `(rows, dim)`, at least 2 rows.
@@ -65,7 +65,7 @@ def alignment(view_1, view_2):
 def uniformity(embeddings):
     """Returns log of the mean of exp(-2 d^2) over pairs of rows scaled to length 1, d their distance.
 
-    0 where all rows are the same, down to -4 where they are spread evenly in many dimensions.
+    It goes from 0, where all rows are the same, down to -4, where they are spread evenly in many dimensions.
 
     Args:
         embeddings: array `(rows, dim)`, at least 2 rows.

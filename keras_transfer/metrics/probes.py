@@ -45,7 +45,7 @@ def linear_probe(features, labels, inverse_penalty=1.0, steps=1000):
 
 
 def linear_accuracy(features, labels, test_features, test_labels, inverse_penalty=1.0, steps=1000):
-    """Returns the accuracy of `linear_probe`.
+    """Returns the accuracy of `linear_probe` on other rows.
 
     Args:
         features: array `(rows, dim)`.

@@ -8,7 +8,7 @@ from keras_transfer.keras_internals import variable_index
 
 @keras.saving.register_keras_serializable(package="keras_transfer")
 class LARS(keras.optimizers.Optimizer):
-    """SGD with momentum whose step in each tensor is in proportion to the tensor's own norm; for large batches.
+    """Takes, by SGD with momentum, steps in proportion to each tensor's own norm; for large batches.
 
     g = gradient + weight_decay * w
     m = momentum * m + learning_rate * trust * ||w|| / ||g|| * g,   w = w - m
@@ -48,7 +48,7 @@ class LARS(keras.optimizers.Optimizer):
         self.momenta = [self.add_variable_from_reference(v, name="momentum") for v in variables]
 
     def update_step(self, gradient, variable, learning_rate):
-        """Moves one variable."""
+        """Moves one variable, and its momentum, along its gradient."""
         momentum = self.momenta[variable_index(self, variable)]
         gradient, rate = ops.cast(gradient, variable.dtype), ops.cast(learning_rate, variable.dtype)
         if len(variable.shape) > 1:

@@ -11,7 +11,7 @@ from keras_transfer.files import write_whole
 
 
 class FewShotReport:
-    """Accuracy of few-shot classification over episodes: mean, 95 % interval, speed, and a card of the protocol.
+    """Reports the accuracy of few-shot classification over episodes: mean, 95 % interval, speed, and the protocol.
 
     The interval is 1.96 standard deviations of the episodes' accuracies over the root of their number, as in the
     field's tables: it speaks of other episodes, not of another training.
@@ -94,7 +94,7 @@ class FewShotReport:
         return float(1.96 * self.accuracies.std(ddof=1) / len(self.accuracies) ** 0.5)
 
     def __str__(self):
-        """The number with all that belongs to it, in one line."""
+        """Returns the number with all that belongs to it, in one line."""
         size = {"ways": "?", "shots": "?", "queries": "?"} | self.protocol
         text = "{ways}-way {shots}-shot, {queries} queries, ".format(**size)
         text += f"{'transductive' if self.transductive else 'inductive'}: {100 * self.mean:.2f} "
@@ -105,7 +105,7 @@ class FewShotReport:
         return text + "".join(f"; {name}: {self.protocol[name]}" for name in rest)
 
     def to_dict(self):
-        """Numbers and protocol, ready for JSON."""
+        """Returns numbers and protocol, ready for JSON."""
         return {
             "accuracy": self.mean,
             "margin": self.margin,

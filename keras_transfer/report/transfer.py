@@ -25,12 +25,12 @@ class Gain(NamedTuple):
 
     @property
     def verdict(self):
-        """`"gain"` (interval above 0), `"negative transfer"` (interval below 0) or `"no difference"`."""
+        """What may be said: `"gain"` (interval above 0), `"negative transfer"` (below 0) or `"no difference"`."""
         return GAIN if self.low > 0 else NEGATIVE if self.high < 0 else NO_DIFFERENCE
 
 
 def paired_gain(method, baseline):
-    """Gain of a method over a baseline that ran on the same seeds, with Student's paired t interval (95 %).
+    """Returns the gain of a method over a baseline that ran on the same seeds, with Student's paired t interval (95 %).
 
     Args:
         method: scores `(seeds,)` of the method, higher is better; at least 2.
@@ -64,7 +64,7 @@ def paired_gain(method, baseline):
 
 
 class TransferReport:
-    """Methods against a baseline over paired seeds: one table, one picture, and a verdict on every method.
+    """Holds methods against a baseline over paired seeds: one table, one picture, and a verdict on every method.
 
     Each method is compared, seed by seed, with the baseline of the highest mean: choosing among the baselines by the
     very metric that is reported can only help the baseline. The intervals are not widened for the number of methods.
@@ -125,20 +125,20 @@ class TransferReport:
         return list(self.runs[self.baselines[0]][self.seeds[0]])
 
     def scores(self, arm, metric=None):
-        """Values `(seeds,)` of one arm, by ascending seed; `metric` defaults to the one that is compared."""
+        """Returns the values `(seeds,)` of one arm, by ascending seed; `metric` is by default the one compared."""
         return np.array([run[metric or self.metric] for run in self.runs[arm].values()])
 
     def gain(self, method):
-        """`Gain` of a method over `baseline`, in the unit of the metric (of accuracies: a fraction)."""
+        """Returns the `Gain` of a method over `baseline`, in the unit of the metric (of accuracies: a fraction)."""
         return paired_gain(self.scores(method), self.scores(self.baseline))
 
     def sentence(self, method):
-        """The verdict on a method in one sentence."""
+        """Returns the verdict on a method in one sentence."""
         name = self.metric.replace("_", " ")
         return f"{method}: {self.gain(method).verdict}, {self._gain_text(method)} in {name} over {self.baseline}."
 
     def __str__(self):
-        """One aligned table with its units, and under it a verdict on every method."""
+        """Returns one aligned table with its units, and under it a verdict on every method."""
         rows = [["", *(_display(metric).heading for metric in self.metrics), "gain", "verdict"]]
         for arm in self.baselines + self.methods:
             gain = [self._gain_text(arm), self.gain(arm).verdict] if arm in self.methods else ["", ""]
@@ -154,7 +154,7 @@ class TransferReport:
         return "\n".join([lines[0], "-" * (sum(widths) + 2 * len(widths) - 2), *lines[1:], "", *notes])
 
     def draw(self):
-        """A `matplotlib.figure.Figure` with a panel per method: the seeds' scores as paired dots, the means as bars."""
+        """Returns a `matplotlib.figure.Figure`: per method the seeds' scores as paired dots, the means as bars."""
         try:
             from matplotlib.figure import Figure
         except ImportError as error:
@@ -179,7 +179,7 @@ class TransferReport:
         return figure
 
     def to_dict(self):
-        """All raw values, what was computed from them, and `extra`, ready for JSON."""
+        """Returns all raw values, what was computed from them, and `extra`, ready for JSON."""
         gains = {method: self.gain(method) for method in self.methods}
         values = {arm: {metric: self.scores(arm, metric) for metric in self.metrics} for arm in self.runs}
         return {
@@ -208,7 +208,7 @@ class TransferReport:
 
     @classmethod
     def load(cls, path):
-        """The report in a `report.json`; what was computed from the raw values is computed anew."""
+        """Returns the report in a `report.json`; what was computed from the raw values is computed anew."""
         saved = json.loads(Path(path).read_text(encoding="utf-8"))
         runs = {arm: {int(seed): run for seed, run in seeds.items()} for arm, seeds in saved["runs"].items()}
         return cls(runs, saved["baselines"], saved["metric"], saved["extra"])

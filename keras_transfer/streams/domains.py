@@ -95,7 +95,7 @@ def _from_datasets(source, target, sizes, seed, shuffle_buffer):
 
 
 def _rows(data):
-    """Arrays as NumPy arrays of the dtype that they train in; datasets as they are."""
+    """Returns arrays as NumPy arrays of the dtype that they train in, and datasets as they are."""
     if isinstance(data, tf.data.Dataset):
         return data
 
@@ -122,7 +122,7 @@ def _check_labels_absent(source, target):
 
 
 def _sample(data, name, sizes):
-    """What is checked: arrays whole, or the first batch of a dataset."""
+    """Returns what is checked: arrays whole, or the first batch of a dataset."""
     size = sizes[name]
     if isinstance(data, tf.data.Dataset):
         sample = next(data.batch(size).as_numpy_iterator(), None)
