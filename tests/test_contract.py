@@ -45,20 +45,6 @@ def test_loops_inside_a_step_are_traced_in_float16_too(name):
     assert all(np.isfinite(value) for value in logs.values())
 
 
-@pytest.mark.skipif(not ON_TENSORFLOW, reason="SavedModels are written by TensorFlow")
-def test_exports_hold_what_is_served_and_reload_in_a_fresh_process(tmp_path):
-    exports = []
-    for name, row in METHODS.items():
-        model, x = row.make(), row.plain[0]
-        model.train_on_batch(*row.batch)
-        kt.export(model, tmp_path / name, x)
-        exports.append({"path": tmp_path / name, "model": model, "x": x})
-    for export, result in zip(exports, kt.serving.verify_all(exports)):
-        embeds = {"embed"} if hasattr(export["model"], "encoder") else set()
-        tasks = set(getattr(export["model"], "heads", ()))
-        assert set(result.differences) == {"serving_default"} | embeds | tasks
-
-
 def test_gradients_reach_the_encoder_reversed():
     """The gradient of `domain` at the encoder is -reversal times that of the discriminator's own aim."""
     row = METHODS["DANN"]

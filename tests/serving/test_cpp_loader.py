@@ -11,10 +11,6 @@ the warm-up requests, REST.
 `KERAS_TRANSFER_RESULTS=results pytest tests/serving` writes what it measures to `results/`.
 """
 
-import hashlib
-import os
-import pathlib
-import shutil
 import subprocess
 
 import keras
@@ -22,75 +18,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers
-from tensorflow.core.protobuf import named_tensor_pb2
 
 import keras_transfer as kt
+from tests.serving.cpp import largest_difference, replies, warm_up_requests
 
-SOURCE = pathlib.Path(__file__).with_name("load_and_run.cc")
 rng = np.random.default_rng(0)
-
-
-@pytest.fixture(scope="session")
-def load_and_run(request, tmp_path_factory):
-    """The compiled program; pytest's cache keeps it until its source or TensorFlow changes."""
-    compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
-    if compiler is None:
-        pytest.skip("needs a C++ compiler: neither $CXX nor g++ nor clang++ found")
-    if not pathlib.Path(tf.sysconfig.get_include(), "tensorflow/cc/saved_model/loader.h").is_file():
-        pytest.skip("needs the C++ headers, which this TensorFlow package does not bring")
-    flags, folder = tf.sysconfig.get_compile_flags(), tf.sysconfig.get_lib()
-    key = hashlib.sha256(
-        " ".join([tf.__version__, folder, compiler, *flags]).encode() + SOURCE.read_bytes()
-    ).hexdigest()
-    binary = request.config.cache.mkdir("keras_transfer") / f"load_and_run-{key[:16]}"
-    if not binary.exists():
-        beside = tmp_path_factory.mktemp("build") / "load_and_run"
-        # Nothing calls the kernels by name: without --no-as-needed the linker drops the libraries that register them.
-        libraries = [f"-L{folder}", f"-Wl,-rpath,{folder}", "-Wl,--no-as-needed"]
-        libraries += ["-l:libtensorflow_cc.so.2", "-l:libtensorflow_framework.so.2"]
-        command = [compiler, "-w", *flags, str(SOURCE), "-o", str(beside), *libraries]
-        built = subprocess.run(command, capture_output=True, text=True)
-        assert built.returncode == 0, built.stderr[-3000:]
-        shutil.copy(beside, binary.with_suffix(".part"))
-        os.replace(binary.with_suffix(".part"), binary)
-    return binary
-
-
-def write(file, tensors):
-    with tf.io.TFRecordWriter(str(file)) as writer:
-        for name, tensor in tensors.items():
-            writer.write(named_tensor_pb2.NamedTensorProto(name=name, tensor=tensor).SerializeToString())
-
-
-def read(file):
-    records = tf.data.TFRecordDataset(str(file)).as_numpy_iterator()
-    protos = [named_tensor_pb2.NamedTensorProto.FromString(record) for record in records]
-    return {proto.name: tf.make_ndarray(proto.tensor) for proto in protos}
-
-
-def warm_up_requests(version):
-    prediction_log_pb2 = pytest.importorskip(
-        "tensorflow_serving.apis.prediction_log_pb2", reason="needs tensorflow-serving-api for the warm-up requests"
-    )
-    records = tf.data.TFRecordDataset(str(version / kt.serving.WARM_UP)).as_numpy_iterator()
-    requests = [prediction_log_pb2.PredictionLog.FromString(record).predict_log.request for record in records]
-    return {request.model_spec.signature_name: request.inputs for request in requests}
-
-
-def replies(load_and_run, version, requests, folder):
-    """{signature: {output: array}}, as the C++ program computes them."""
-    arguments = []
-    for signature, tensors in requests.items():
-        write(folder / f"{signature}.request", tensors)
-        arguments += [signature, str(folder / f"{signature}.request"), str(folder / f"{signature}.reply")]
-    process = subprocess.run([load_and_run, version, *arguments], capture_output=True, text=True)
-    assert process.returncode == 0, process.stderr[-3000:]
-    return {signature: read(folder / f"{signature}.reply") for signature in requests}
-
-
-def largest_difference(value, truth):
-    assert value.shape == truth.shape
-    return np.max(np.abs(value - truth))
 
 
 def test_images(load_and_run, record, tmp_path):
