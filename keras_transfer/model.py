@@ -228,7 +228,7 @@ class TransferModel(keras_internals.Trainer):
         return super().train_step(*args) if self.combine is None else self._combined_step(*args)
 
     def test_step(self, *args):
-        """Evaluates a batch."""
+        """Evaluates a batch, of streams or plain."""
         self._means.start()
         return super().test_step(*args)
 

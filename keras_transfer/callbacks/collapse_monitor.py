@@ -37,7 +37,7 @@ class CollapseMonitor(keras.callbacks.Callback):
             raise ValueError(f"Expected at least 2 images to see a spread; received {len(self.views[0])}.")
 
     def on_epoch_end(self, epoch, logs=None):
-        """Measures."""
+        """Measures the features, and warns once if they have collapsed."""
         features = [self.model.predict(view, verbose=0) for view in self.views]
         logs["embedding_std"] = embedding_std(features[0])
         logs["effective_rank"] = effective_rank(features[0])

@@ -37,7 +37,7 @@ class KNNProbe(keras.callbacks.Callback):
         self.data, self.k, self.every, self.last = (x, y, x_validation, y_validation), k, every, None
 
     def on_epoch_end(self, epoch, logs=None):
-        """Probes."""
+        """Writes the accuracy of nearest neighbours into the logs."""
         if self.last is None or (epoch + 1) % self.every == 0:
             self.last = knn_accuracy(*_features(self.model, self.data), k=self.k)
         logs["knn_accuracy"] = self.last
@@ -62,7 +62,7 @@ class LinearProbe(keras.callbacks.Callback):
         self.data, self.every, self.last = (x, y, x_validation, y_validation), every, None
 
     def on_epoch_end(self, epoch, logs=None):
-        """Probes."""
+        """Writes the accuracy of a logistic regression into the logs."""
         if self.last is None or (epoch + 1) % self.every == 0:
             self.last = linear_accuracy(*_features(self.model, self.data), steps=200)
         logs["linear_accuracy"] = self.last

@@ -30,7 +30,7 @@ class NamedMeans(keras.metrics.Metric):
         self.updated.clear()
 
     def update_state(self, values, sample_weight=1.0):
-        """Adds scalars.
+        """Adds one value to the mean of each name.
 
         Args:
             values: `{name: scalar}`.

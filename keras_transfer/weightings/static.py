@@ -32,7 +32,7 @@ class StaticWeighting(Weighting):
         self.weights_of = dict(weights)
 
     def build(self, input_shape):
-        """Checks the tasks."""
+        """Checks that each task has a weight, and makes the state."""
         if set(input_shape) != set(self.weights_of):
             raise ValueError(
                 f"Expected a weight for each of the tasks {sorted(input_shape)}; received {sorted(self.weights_of)}."

@@ -41,7 +41,7 @@ class Uncertainty(Weighting):
         self.regression, self.rate, self.from_first_losses = tuple(regression), rate, from_first_losses
 
     def build(self, input_shape):
-        """Makes the log-variances."""
+        """Checks `regression`, and makes the log-variances."""
         unknown = set(self.regression) - set(input_shape)
         if unknown:
             raise ValueError(
@@ -65,7 +65,7 @@ class Uncertainty(Weighting):
         return moved + ops.where(self.first > 0, ops.log(2.0 * self.halves * ops.maximum(self.first, TINY)), 0.0)
 
     def call(self, losses, training=False):
-        """Returns the total."""
+        """Returns the tasks' losses by their weights, and half of the log-variances."""
         losses = self.stack(losses)
         if training and self.first is not None:
             everywhere = ops.mean(all_rows(ops.stop_gradient(losses)[None]), axis=0)
