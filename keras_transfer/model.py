@@ -348,9 +348,8 @@ class TransferModel(keras_internals.Trainer):
         representation = {id(part): part for part in keras.tree.flatten(outputs.get(REPRESENTATION, ()))}
         watched = list(representation.values()) or [v.value for v in shared]
 
-        def gradient(target, sources, **kwargs):
-            found = tape.gradient(target, sources, unconnected_gradients=tf.UnconnectedGradients.ZERO, **kwargs)
-            return [tf.convert_to_tensor(part) for part in found]
+        def dense(gradients, sources):
+            return [tf.zeros_like(v) if g is None else tf.convert_to_tensor(g) for g, v in zip(gradients, sources)]
 
         def whole(part):
             """The gradient of the global batch, unscaled."""
@@ -367,14 +366,16 @@ class TransferModel(keras_internals.Trainer):
             first = tf.distribute.get_replica_context().replica_id_in_sync_group * rows
             return ops.cast(scale * part[first : first + rows], like.dtype)
 
-        by_term, found = {}, [tf.zeros_like(v.value) for v in own]
+        sources = [*watched, *(v.value for v in own)]
+        by_term, plain = {}, [tf.zeros_like(v.value) for v in own]
         for name, part in parts.items():
-            if representation and all(one is None for one in tape.gradient(part, watched)):
+            gradients = tape.gradient(part, sources)
+            if representation and all(one is None for one in gradients[: len(watched)]):
                 as_they_are.append(part)
                 continue
-            gradients = gradient(part, [*watched, *(v.value for v in own)])
+            gradients = dense(gradients, sources)
             by_term[name] = [whole(one) for one in gradients[: len(watched)]]
-            found = [a + b for a, b in zip(found, gradients[len(watched) :])]
+            plain = [a + b for a, b in zip(plain, gradients[len(watched) :])]
         update = self.combine(by_term)
         if len(update) != len(watched):
             raise ValueError(
@@ -382,11 +383,12 @@ class TransferModel(keras_internals.Trainer):
                 f"{len(watched)}; received {len(update)}."
             )
         update = [share(part, like) for part, like in zip(update, watched)]
+        variables, values = [*shared, *own], [v.value for v in (*shared, *own)]
         if representation:
-            update = gradient(watched, [v.value for v in shared], output_gradients=update)
-        found, variables = [*update, *found], [*shared, *own]
+            update = dense(tape.gradient(watched, values[: len(shared)], output_gradients=update), values)
+        found = [*update, *plain]
         if as_they_are:
-            found = [a + b for a, b in zip(found, gradient(as_they_are, [v.value for v in variables]))]
+            found = [a + b for a, b in zip(found, dense(tape.gradient(as_they_are, values), values))]
         self._end_step(outputs)
         optimizer.apply_gradients(zip(found, variables))
         keras_internals.loss_tracker(self).update_state(total + regularisers, sample_weight=_rows(x))
