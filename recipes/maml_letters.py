@@ -86,10 +86,10 @@ def train(config, seed, data, make=build, shots=None, queries=None, change=lambd
     return model, model.fit(stream, epochs=config.steps // batches, shuffle=False, verbose=2).history
 
 
-def measure(config, seed, model, test, transductive=False, **card):
-    """Measures a model on images and labels of classes never seen; returns the report."""
+def measure(config, seed, model, data, card, transductive=False):
+    """Measures a model on classes never seen; returns the report."""
     stream = kt.streams.episodes(
-        *test, config.ways, config.shots, 15, 10, batches=config.test_episodes // 10, rotations=True, seed=seed
+        *data, config.ways, config.shots, 15, 10, batches=config.test_episodes // 10, rotations=True, seed=seed
     )
     return kt.report.FewShotReport.measure(model, stream, transductive, **card)
 
@@ -107,7 +107,8 @@ def main(config):
         model, history = train(config, seed, training)
         seconds = time.perf_counter() - start
         for arm, tested in (("maml", model), ("pixels", pixels)):
-            report = measure(config, seed, tested, test, data="glyphs", rotations="classes of their own", seed=seed)
+            card = {"data": "glyphs", "rotations": "classes of their own", "seed": seed}
+            report = measure(config, seed, tested, test, card)
             print(f"{arm}, {report}", flush=True)
             tests[arm].append({"seed": seed, "reports": [report.to_dict()]})
         tests["maml"][-1]["seconds"] = seconds

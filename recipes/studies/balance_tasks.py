@@ -101,7 +101,7 @@ def train(config, seed, rate, tasks, weighting, x, y):
     losses = {task: loss(config, task) for task in tasks}
     model.compile(keras.optimizers.Adam(rate), losses[tasks[0]] if single else losses)
     steps = config.steps or STEPS[config.pair]
-    watch = [] if single else [kt.callbacks.TaskMonitor(every=1)]
+    watch = [] if single else [kt.callbacks.TaskMonitor()]
     parts = min(10, max(1, steps // 2))  # epochs, the points of the curves
     start = time.perf_counter()
     fitted = model.fit(stream, epochs=parts, steps_per_epoch=steps // parts, shuffle=False, verbose=0, callbacks=watch)

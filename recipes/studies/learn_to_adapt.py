@@ -126,7 +126,7 @@ def measure(config, seed, model, data):
     card = learn_episodes.protocol(config, normalization, seed)
     card |= {"train_mirrored": config.mirrored, "train_jitter": config.jitter}
     card |= {"steps": config.steps, "tasks": config.tasks}
-    report = maml_letters.measure(config, seed, model, data, transductive, **card)
+    report = maml_letters.measure(config, seed, model, data, card, transductive)
     print(f"{config.method}, {report}", flush=True)
     return report
 

@@ -11,7 +11,7 @@ from recipes import episodes, pictures
 def sparing():
     """Letters in episodes are few, and rendered once for all tests of a process; t-SNE takes as few steps as it can."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(episodes, "EXAMPLES", 20)
+        patch.setattr(episodes, "EXAMPLES", 40)
         patch.setattr(episodes, "load", functools.cache(episodes.load))
         patch.setattr(pictures, "TSNE_STEPS", 250)
         yield

@@ -8,7 +8,7 @@ from tests.recipes.runs import check_run, folders, served
 def test_a_short_run(photos, tmp_path):
     config = pretrain_images.Config(
         images=photos,
-        image_size=32,
+        image_size=16,
         seeds=(0, 1),
         epochs=1,
         batch_size=32,

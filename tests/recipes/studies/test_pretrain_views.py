@@ -12,7 +12,7 @@ def test_a_short_run(photos, tmp_path):
     """MAE, beside every baseline."""
     config = pretrain_views.Config(
         images=photos,
-        image_size=32,
+        image_size=16,
         method="mae",
         seeds=(0,),
         epochs=1,
