@@ -108,7 +108,7 @@ def batch(queries):
 def measure(pooled, first_order, rounds):
     """Tasks per second of every arm, and the ratio to the best by hand, round by round."""
     x, y = batch(15 if pooled else 5)
-    model = kt.models.MAML(network(pooled), rate=RATE, first_order=first_order, batch_norm="batch")
+    model = kt.models.MAML(network(pooled), rate=RATE, first_order=first_order, statistics="batch")
     model.compile(keras.optimizers.Adam(1e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     ours = tf.function(lambda x, y: model.train_step((x, y))["loss"])
     ways = ("unrolled", "map_fn", "unfolded") if pooled else ("unrolled", "map_fn")
