@@ -191,7 +191,7 @@ def check_float16(subject):
         model = _eager(subject.new_model())
         _expect(isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer), "the loss is not scaled in float16")
         before = [_numpy(v) for v in model.trainable_variables]
-        for _ in range(8):  # the first scales may be too large
+        for _ in range(_OVERFLOWS + 2):
             logs = model.train_on_batch(*subject.batch, return_dict=True)
             after = [_numpy(v) for v in model.trainable_variables]
             still = _still(model, subject, [not np.array_equal(*pair) for pair in zip(before, after)])
