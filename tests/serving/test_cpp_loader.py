@@ -75,7 +75,7 @@ def test_a_pretrained_hub_module(load_and_run, data_folder, record, tmp_path):
     images = rng.integers(0, 256, (4, 64, 64, 3)).astype("uint8")
     version = kt.export(model, tmp_path / "model", images)
     requests = warm_up_requests(version)
-    got = replies(load_and_run, version, requests, tmp_path)["serving_default"]["logits"]
+    got = replies(load_and_run, version, requests, tmp_path)["serving_default"]["prediction"]
     difference = largest_difference(got, model.predict(images[: len(got)], verbose=0))
     record("hub", {"largest_difference_cpp": float(difference)})
     assert difference <= 1e-5
@@ -111,7 +111,7 @@ def test_adaptation_of_any_size(load_and_run, record, tmp_path):
     model = kt.models.MAML(keras.Sequential([*network, layers.Flatten(), layers.Dense(3)]), steps=2, rate=0.1)
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     images = rng.integers(0, 256, (40, 8, 8, 1)).astype("uint8")
-    version = kt.export(model, tmp_path / "model", images[:6])
+    version = kt.export(model, tmp_path / "model", images[:6], outputs="logits")
     differences = {}
     for shots, queries in ((1, 2), (4, 1), (2, 9)):
         labels = rng.permutation(np.repeat(np.arange(3, dtype="int32"), shots))
@@ -131,7 +131,7 @@ def test_strings_and_another_batch_size(load_and_run, tmp_path):
     vectorize = layers.TextVectorization(vocabulary=["good", "bad"], output_sequence_length=3)
     model = [layers.Input((), dtype="string"), vectorize, layers.Embedding(4, 2), layers.Flatten(), layers.Dense(1)]
     model = keras.Sequential(model)
-    version = kt.export(model, tmp_path / "model", np.array(["good bad", "bad"]), input_name="text")
+    version = kt.export(model, tmp_path / "model", np.array(["good bad", "bad"]), input_name="text", outputs="logits")
     words = tf.constant(["bad good", "odd", "good good good"])
     request = {"serving_default": {"text": tf.make_tensor_proto(words)}}
     got = replies(load_and_run, version, request, tmp_path)["serving_default"]

@@ -87,12 +87,12 @@ class ANIL(TransferModel):
         """Returns `task`."""
         return {"task": self.task_loss(y, outputs["prediction"], sample_weight)}
 
-    def signatures(self, x, classes=None, prepare=None, input_name="images"):
-        """Returns `adapt_and_classify`, or `adapt_and_predict` where x is an episode with targets of a float dtype.
+    def signatures(self, x, classes=None, prepare=None, input_name="images", outputs=None):
+        """Returns `adapt_and_classify` where `classes` or `outputs` say that it is that, else `adapt_and_predict`.
 
         It takes a support and queries, and is `serving_default` too; see `kt.export`.
         """
-        return adapting_signatures(self, x, classes, prepare)
+        return adapting_signatures(self, self.head, x, classes, prepare, outputs)
 
     def adapt(self, x, y, steps=None):
         """Adapts to one task.
