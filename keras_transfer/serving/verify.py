@@ -25,10 +25,13 @@ class Verification(NamedTuple):
     Attributes:
         differences: largest absolute difference to the in-process model, `{signature: float}`.
         stored: paths of the model's weights that the export stores, each once and bit for bit.
+        from_predict: largest absolute difference to what `model.predict` says, of the signatures that it can be
+            compared with.
     """
 
     differences: dict
     stored: list
+    from_predict: dict
 
 
 def verify(path, model, x, tolerance=1e-5, *, preprocessing=None, embed=None):
@@ -303,8 +306,11 @@ def _compare(job, exported, digests, tolerance):
     if exported.keys() != keys.keys():
         raise ValueError(f"Expected the outputs {sorted(keys)}; {job.version} has {sorted(exported)}.")
     exported = {keys[key]: value for key, value in exported.items()}
-    wrong, largest = [], {}
-    for truths, factor, told in ((answers, 1, ""), (predicted, 10, " from model.predict")):
+    wrong, largest, from_predict = [], {}, {}
+    for truths, factor, told, found in (
+        (answers, 1, "", largest),
+        (predicted, 10, " from model.predict", from_predict),
+    ):
         for key, truth in truths.items():
             difference = _difference(key, exported, answers, truth, classes)
             sizes = np.abs(truth[np.isfinite(truth)]) if truth.dtype.kind == "f" else np.ones(1)
@@ -312,7 +318,7 @@ def _compare(job, exported, digests, tolerance):
             if not difference <= factor * tolerance * scale:
                 wrong.append(f"{'/'.join(key)} differs by {difference:.3g}{told}")
             signature = key[0].partition("/")[2]
-            largest[signature] = max(largest.get(signature, 0.0), difference)
+            found[signature] = max(found.get(signature, 0.0), difference)
     layers = [part for part in job.owners if isinstance(part, keras.Layer)]
     paths = {id(weight.value): weight.path for layer in layers for weight in layer.variables}
     unmatched = [(paths.get(key, value.name), _digest(value.numpy())) for key, value in read.items()]
@@ -326,7 +332,7 @@ def _compare(job, exported, digests, tolerance):
             stored.append(match[0])
     if wrong:
         raise ValueError(f"Expected {job.version} to equal the model within {tolerance}; " + "; ".join(wrong) + ".")
-    return Verification(largest, sorted(stored))
+    return Verification(largest, sorted(stored), from_predict)
 
 
 def _traced(signature):

@@ -20,7 +20,7 @@ import tensorflow as tf
 from keras import layers
 
 import keras_transfer as kt
-from tests.serving.cpp import largest_difference, replies, warm_up_requests
+from tests.serving.cpp import largest_difference, replies, warm_up_requests, write
 
 rng = np.random.default_rng(0)
 
@@ -140,6 +140,32 @@ def test_strings_and_another_batch_size(load_and_run, tmp_path):
     print(f"C++ against Python, largest difference: {difference}")
     assert difference <= 1e-5
     np.testing.assert_allclose(got["probabilities"][:, 1:], 1 / (1 + np.exp(-logits)), atol=1e-5)
+
+
+def test_a_request_of_another_shape_is_an_error_of_the_client(load_and_run, tmp_path):
+    """Without a check in the graph convolutions of some ranks end the whole process, with the other models in it."""
+    network = [layers.Input((8, 8, 1)), layers.Conv2D(4, 3, activation="relu"), layers.MaxPooling2D()]
+    encoder = keras.Sequential([*network, layers.BatchNormalization(), layers.Flatten(), layers.Dense(6)])
+    images = rng.normal(size=(4, 8, 8, 1)).astype("float32")
+    models = {"plain": encoder, "episodes": kt.models.PrototypicalNetwork(encoder)}
+    versions = {name: kt.export(model, tmp_path / name, images, verify=False) for name, model in models.items()}
+    for name, signature, key, shape in (
+        ("plain", "serving_default", "images", ()),
+        ("plain", "serving_default", "images", (2,)),
+        ("plain", "serving_default", "images", (2, 8, 8)),
+        ("plain", "serving_default", "images", (2, 8, 8, 1, 1)),
+        ("plain", "serving_default", "images", (2, 8, 7, 1)),
+        ("episodes", "embed", "images", (8, 8, 1)),
+        ("episodes", "classify_episode", "query", (8, 8, 1)),
+        ("episodes", "prototypes", "support", (3, 64)),
+        ("episodes", "classify", "prototypes", (6,)),
+    ):
+        request = dict(warm_up_requests(versions[name])[signature])
+        write(tmp_path / "request", {**request, key: tf.make_tensor_proto(np.ones(shape, "float32"))})
+        arguments = [load_and_run, versions[name], signature, tmp_path / "request", tmp_path / "reply"]
+        process = subprocess.run(arguments, capture_output=True, text=True)
+        assert process.returncode == 1, (signature, shape, process.returncode)  # and not -6, aborted
+        assert "INVALID_ARGUMENT" in process.stderr and "is not compatible with" in process.stderr, process.stderr
 
 
 def test_errors_reach_the_caller(load_and_run, tmp_path):
