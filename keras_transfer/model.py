@@ -509,7 +509,7 @@ def _stated(network, name, classes, outputs):
     activation = getattr(getattr(layer, "activation", None), "__name__", type(layer).__name__)
     raise ValueError(
         f"Expected `{name}` to return logits, as where `classes` are given and nothing else is said; received "
-        f"{network.name!r}, whose layer {layer.name!r} ends it with the activation {activation}. Pass "
+        f"{network.name!r}, whose layer {layer.name!r} ({activation}) makes probabilities. Pass "
         '`outputs="probabilities"` for one class among several, `outputs="multi_label"` for labels that are '
         "independent of one another, or leave that layer out."
     )

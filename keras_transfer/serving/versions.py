@@ -118,7 +118,7 @@ def packages_of(names):
         if name.split(".")[0] == "tensorflow" or not isinstance(module, types.ModuleType):
             continue
         for part in list(vars(module).values()):
-            if isinstance(part, types.ModuleType) and "LIB_HANDLE" in vars(part):
+            if isinstance(part, types.ModuleType) and "_IS_TENSORFLOW_PLUGIN" in vars(part):
                 found |= {name.split(".")[0] for function in vars(part) if plain(function) in more}
     return sorted(found)
 

@@ -137,13 +137,11 @@ def test_names_in_the_configuration(tmp_path):
 
     config_pb2 = pytest.importorskip("tensorflow_serving.config.model_server_config_pb2")
     made = ['a, "b", c', "plain", "tab\tand\nline", "\u00e4\\"]
-    for name in made:
-        kt.export(model(), tmp_path / name, X, verify=False)
-    for name in (".hidden", "data", "empty"):
-        (tmp_path / name).mkdir()
-    (tmp_path / ".hidden/1").mkdir()
-    (tmp_path / ".hidden/1/saved_model.pb").write_bytes(b"")
-    (tmp_path / "data/2024").mkdir()  # a folder of a year is no version
+    for name in (*made, ".hidden"):
+        (tmp_path / name / "1").mkdir(parents=True)
+        (tmp_path / name / "1/saved_model.pb").write_bytes(b"")
+    (tmp_path / "data/2024").mkdir(parents=True)  # a folder of a year is no version
+    (tmp_path / "empty").mkdir()
     foreign = os.fsencode(tmp_path) + b"/latin_\xe4"
     try:
         os.makedirs(foreign + b"/1")

@@ -86,8 +86,8 @@ def dict_of_outputs():
 @pytest.mark.parametrize(
     ("make", "options", "layer"),
     [
-        (lambda: first_column("sigmoid"), {"classes": ["no", "yes"]}, "'answer' .* activation sigmoid"),
-        (lambda: network(network(layers.Dense(3)), layers.Softmax(name="end")), {"classes": "abc"}, "'end' .* softmax"),
+        (lambda: first_column("sigmoid"), {"classes": ["no", "yes"]}, "'answer' .*sigmoid"),
+        (lambda: network(network(layers.Dense(3)), layers.Softmax(name="end")), {"classes": "abc"}, "'end' .*Softmax"),
         (lambda: network(layers.Dense(3, "softmax", name="end"), layers.Dropout(0.1)), {"outputs": "logits"}, "'end'"),
         (functional, {"classes": "abc"}, "softmax"),
         (hidden, {"classes": "abc"}, "sum to 1, as a softmax makes them"),
