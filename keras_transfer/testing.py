@@ -203,7 +203,7 @@ def check_export(subject):
     """Checks that a fresh process without this package answers as the model does; see `check_model`."""
     model, x = subject.training.model, subject.plain[0]
     with tempfile.TemporaryDirectory() as folder:
-        serving.export(model, folder, x, verify=False)
+        serving.export(model, folder, x)
         serving.verify(folder, model, x)
 
 
