@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_transfer import keras_internals
 from keras_transfer.metrics.named_means import NamedMeans
-from keras_transfer.networks import all_rows, check_network
+from keras_transfer.networks import all_rows, check_loss, check_network
 from keras_transfer.signatures import Signature, embedded, named, predicted, reader
 
 PREDICTION = "prediction"
@@ -161,6 +161,7 @@ class TransferModel(keras_internals.Trainer):
         loss = keras_internals.compiled_loss(self)
         if loss is None:
             raise ValueError(f"Expected `{type(self).__name__}.compile` to be called with a `loss`; received None.")
+        check_loss(self.loss, self.served[1])
         return loss(y, y_pred, sample_weight) * self._replicas
 
     def now(self, value):
