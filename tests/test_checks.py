@@ -233,6 +233,25 @@ def test_defaults_pass(constructor):
     constructor(**CONSTRUCTORS[constructor][0](), **arguments)
 
 
+@pytest.mark.parametrize("wrong", WRONG["number"])
+def test_numbers_elsewhere(wrong):
+    """Of what is no model, layer, loss, schedule or optimizer, and of methods of several tasks."""
+    start = [np.zeros(2)]
+    towers, heads = ({task: dense(4, 4) for task in "ab"} for _ in range(2))
+    for argument, make in {
+        "share": lambda: kt.finetuning.interpolate(start, start, wrong),
+        "pull_weight": lambda: models.SoftSharing(towers, heads, pull_weight=wrong),
+        "strength": lambda: kt.weightings.CAGrad(strength=wrong),
+        "temperature": lambda: kt.weightings.DynamicWeightAverage(temperature=wrong),
+        "steps": lambda: kt.weightings.DynamicWeightAverage(steps=wrong),
+        "own": lambda: models.CrossStitch({t: [dense(4, 4)] * 2 for t in "ab"}, heads, own=wrong),
+        "margin": lambda: kt.report.paired_gain([1.0, 2.0], [1.0, 2.0], margin=wrong),
+    }.items():
+        if argument != "margin" or wrong is not None:
+            with pytest.raises(ValueError, match=f"Expected `{argument}` to be .*; received"):
+                make()
+
+
 @pytest.mark.parametrize("loss", [losses.nt_xent, losses.sup_con, losses.distillation])
 @pytest.mark.parametrize("temperature", [0, -1.0, float("nan"), "1"])
 def test_temperature_of_the_functions(loss, temperature):
