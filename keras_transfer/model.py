@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_transfer import keras_internals
 from keras_transfer.metrics.named_means import NamedMeans
-from keras_transfer.networks import all_rows, check_network, final_activation
+from keras_transfer.networks import all_rows, check_loss, check_network, final_activation
 from keras_transfer.signatures import KINDS, Signature, embedded, named, own_prediction, predicted, reader
 
 PREDICTION = "prediction"
@@ -171,6 +171,7 @@ class TransferModel(keras_internals.Trainer):
         loss = keras_internals.compiled_loss(self)
         if loss is None:
             raise ValueError(f"Expected `{type(self).__name__}.compile` to be called with a `loss`; received None.")
+        check_loss(self.loss, self.served[1])
         return loss(y, y_pred, sample_weight) * self._replicas
 
     def now(self, value):

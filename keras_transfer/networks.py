@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from keras_transfer.checks import check_choice, received
 from keras_transfer.keras_internals import all_layers, made_by
 
 _DROPOUT = (
@@ -14,7 +15,8 @@ _DROPOUT = (
     layers.SpatialDropout2D,
     layers.SpatialDropout3D,
 )
-_PASSES = "passes"  # of a layer: what lies between 0 and 1 before it does so behind it
+PASSES = ("joint", "separate")
+_STAYS = "stays"  # of a layer: what lies between 0 and 1 before it does so behind it
 _PASSING = (
     *_DROPOUT,
     *(layers.InputLayer, layers.Identity, layers.ActivityRegularization, layers.Masking, layers.GaussianNoise),
@@ -53,10 +55,8 @@ def run_pair(network, first, second, passes="joint", training=False):
     Raises:
         ValueError: if `passes` is neither.
     """
-    if passes == "separate":
+    if check_choice(passes, "passes", PASSES) == "separate":
         return network(first, training=training), network(second, training=training)
-    if passes != "joint":
-        raise ValueError(f'Expected `passes` to be "joint" or "separate"; received {passes!r}.')
     rows = ops.shape(keras.tree.flatten(first)[0])[0]
     both = keras.tree.map_structure(lambda a, b: ops.concatenate([a, b]), first, second)
     outputs = network(both, training=training)
@@ -142,8 +142,7 @@ def follow(teacher, network, momentum, statistics="own"):
     Raises:
         ValueError: if `statistics` is neither.
     """
-    if statistics not in ("own", "copied"):
-        raise ValueError(f'Expected `statistics` to be "own" or "copied"; received {statistics!r}.')
+    check_choice(statistics, "statistics", ("own", "copied"))
     learned = {id(v) for v in network.trainable_weights}
     for old, new in zip(teacher.weights, network.weights):
         if id(new) in learned:
@@ -169,6 +168,32 @@ def check_network(network, name):
                 f"Expected `{name}` to be a Keras 3 network; received {classes[0].__module__}.{classes[0].__name__}, "
                 "whose weights Keras 3 does not train. Load the TF Hub handle, or the network's SavedModel, with "
                 "`kt.backbones.from_hub(handle)`."
+            )
+
+
+def check_networks(**networks):
+    """Raises an error unless every argument is a network that Keras trains: a layer or a model.
+
+    Args:
+        **networks: arguments of a constructor by their names.
+
+    Raises:
+        ValueError: if one is anything else, such as a function, a class or None.
+        TypeError: if one is of tensorflow_hub or tf_keras, see `check_network`.
+    """
+    for name, network in networks.items():
+        check_network(network, name)
+        if not isinstance(network, keras.Layer):
+            helps = ""
+            if isinstance(network, type) and issubclass(network, keras.Layer):
+                helps = " Call the class: what is passed is one of its objects."
+            elif callable(network):
+                helps = " A function becomes a network by `keras.layers.Lambda`, or as `call` of a `keras.Layer`."
+            elif isinstance(network, list | tuple):
+                helps = " A list of layers becomes a network by `keras.Sequential`."
+            raise ValueError(
+                f"Expected `{name}` to be a network, a `keras.Layer` or `keras.Model`; received {received(network)}."
+                f"{helps}"
             )
 
 
@@ -232,13 +257,13 @@ def final_activation(network):
         The layer, or operation of a functional model, or None if there is none.
     """
     found = _end(network)
-    return None if found is _PASSES else found
+    return None if found is _STAYS else found
 
 
 def _end(layer):
-    """The layer at a network's end that makes probabilities, None, or `_PASSES`."""
+    """The layer at a network's end that makes probabilities, None, or `_STAYS`."""
     if isinstance(layer, keras.Sequential):
-        return next((found for found in map(_end, reversed(layer.layers)) if found is not _PASSES), _PASSES)
+        return next((found for found in map(_end, reversed(layer.layers)) if found is not _STAYS), _STAYS)
     if getattr(layer, "outputs", None):  # a functional model
         return _joined(map(_end_before, keras.tree.flatten(layer.outputs)))
     if isinstance(layer, layers.Wrapper):
@@ -253,7 +278,7 @@ def _end(layer):
         return layer
     passes = isinstance(layer, _PASSING) or type(layer).__name__ in _PASSING_OPERATIONS
     still = isinstance(layer, layers.Activation) and activation is keras.activations.linear
-    return _PASSES if passes or still else None
+    return _STAYS if passes or still else None
 
 
 def _end_before(tensor):
@@ -261,16 +286,16 @@ def _end_before(tensor):
     operation, place, inputs = made_by(tensor)
     nested = getattr(operation, "outputs", None)
     found = _end_before(keras.tree.flatten(nested)[place]) if nested else _end(operation)
-    return _joined(map(_end_before, inputs), every=True) if found is _PASSES and inputs else found
+    return _joined(map(_end_before, inputs), every=True) if found is _STAYS and inputs else found
 
 
 def _joined(ends, every=False):
     """What holds of several outputs, of which one is enough, or of the inputs of one layer, all of which have to."""
     ends = list(ends)
-    squashed = [end for end in ends if end is not None and end is not _PASSES]
+    squashed = [end for end in ends if end is not None and end is not _STAYS]
     if every and len(squashed) < len(ends):
-        return _PASSES if all(end is _PASSES for end in ends) else None
-    return squashed[0] if squashed else None if None in ends else _PASSES
+        return _STAYS if all(end is _STAYS for end in ends) else None
+    return squashed[0] if squashed else None if None in ends else _STAYS
 
 
 def _squashes(activation):

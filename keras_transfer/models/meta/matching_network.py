@@ -3,7 +3,9 @@
 import keras
 from keras import ops
 
+from keras_transfer.checks import check_flag
 from keras_transfer.layers.prototypes import ABSENT, squared_distances
+from keras_transfer.losses.checks import check_temperature
 from keras_transfer.model import TransferModel
 from keras_transfer.models.meta.shared import (
     as_it_is,
@@ -15,7 +17,7 @@ from keras_transfer.models.meta.shared import (
     episode_prediction,
     every_label,
 )
-from keras_transfer.networks import check_features
+from keras_transfer.networks import check_features, check_networks
 from keras_transfer.signatures import Signature, classified
 
 
@@ -37,7 +39,7 @@ class MatchingNetwork(TransferModel):
         cosine: bool, whether similarity is the cosine.
 
     Raises:
-        ValueError: if the temperature is not positive.
+        ValueError: if the encoder is no network, the temperature not positive or `cosine` no bool.
 
     Example:
 
@@ -57,10 +59,10 @@ class MatchingNetwork(TransferModel):
     streams = ("support", "query")
 
     def __init__(self, encoder, temperature=1.0, cosine=False, **kwargs):
+        check_networks(encoder=encoder)
         super().__init__({"task": 1.0}, **kwargs)
-        if not temperature > 0:
-            raise ValueError(f"Expected a positive `temperature`; received {temperature}.")
-        self.encoder, self.temperature, self.cosine = encoder, temperature, cosine
+        self.encoder, self.temperature = encoder, check_temperature(temperature)
+        self.cosine = check_flag(cosine, "cosine")
 
     def infer(self, x, training=False):
         """Returns features `(batch, dim)`."""

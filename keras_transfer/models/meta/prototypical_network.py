@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_transfer.checks import check_number
 from keras_transfer.layers.prototypes import ABSENT, class_means, squared_distances
 from keras_transfer.model import TransferModel
 from keras_transfer.models.meta.shared import (
@@ -17,7 +18,7 @@ from keras_transfer.models.meta.shared import (
     episode_prediction,
     every_label,
 )
-from keras_transfer.networks import check_features
+from keras_transfer.networks import check_features, check_networks
 from keras_transfer.signatures import Signature, classified, is_float
 
 
@@ -39,6 +40,9 @@ class PrototypicalNetwork(TransferModel):
     Args:
         encoder: network from an input to features `(batch, dim)`, without an activation at its end in the paper.
 
+    Raises:
+        ValueError: if the encoder is no network.
+
     Example:
 
     ```python
@@ -58,6 +62,7 @@ class PrototypicalNetwork(TransferModel):
     streams = ("support", "query")
 
     def __init__(self, encoder, **kwargs):
+        check_networks(encoder=encoder)
         super().__init__({"task": 1.0}, **kwargs)
         self.encoder = encoder
         self.unknown_distance = self.add_weight(
@@ -94,8 +99,7 @@ class PrototypicalNetwork(TransferModel):
             The distance, which is saved and exported with the model. Queries whose nearest prototype is farther are
             unknown.
         """
-        if not 0 < known < 1:
-            raise ValueError(f"Expected `known` between 0 and 1; received {known}.")
+        check_number(known, "known", above=0, below=1)
         nearest = [-self.predict_on_batch(x)["prediction"].max(axis=-1).ravel() for x, *_ in stream]
         if not nearest:
             raise ValueError("Expected at least one episode to calibrate on; received none.")

@@ -4,9 +4,10 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from keras_transfer.checks import check_choice, check_integer
 from keras_transfer.keras_internals import all_layers
 from keras_transfer.model import stated_outputs
-from keras_transfer.networks import check_features, check_network, copy_network, run_pair
+from keras_transfer.networks import check_features, check_networks, copy_network, run_pair
 from keras_transfer.signatures import (
     Signature,
     embedded,
@@ -205,11 +206,11 @@ def check_adaptable(network, name, steps, statistics="support"):
         statistics: see `TaskNetwork`.
 
     Raises:
-        ValueError: if the network is not built, has nothing to train or draws random numbers, or an argument is out of
-            range.
+        ValueError: if it is no network, is not built, has nothing to train or draws random numbers, or an
+            argument is out of range.
         TypeError: if it is a network that Keras 3 does not train.
     """
-    check_network(network, name)
+    check_networks(**{name: network})
     if not network.built or not network.trainable_variables:
         found = "trainable weights" if network.built else "input shape: begin it with `keras.Input`"
         raise ValueError(
@@ -222,10 +223,9 @@ def check_adaptable(network, name, steps, statistics="support"):
             f"would see the same draw; received {network.name!r} with some."
         )
     for argument, number in steps.items():
-        if number is not None and not (isinstance(number, int) and number >= 0):
-            raise ValueError(f"Expected `{argument}` to be an int of at least 0; received {number!r}.")
-    if statistics not in _STATISTICS:
-        raise ValueError(f"Expected `statistics` to be one of {_STATISTICS}; received {statistics!r}.")
+        if number is not None:
+            check_integer(number, argument, least=0)
+    check_choice(statistics, "statistics", _STATISTICS)
 
 
 def adapted_copy(network, weights, state):
