@@ -93,8 +93,8 @@ def lora(images, labels, rounds):
         kt.finetuning.lora.load(again, adapter)
         resumed = train(again, 1).history["loss"][0]
         merged, plain = kt.finetuning.lora.merge(model), classifier()
-        kt.export(merged, merged_path, few)
-        kt.export(plain, plain_path, few)
+        kt.export(merged, merged_path, few, outputs="logits")
+        kt.export(plain, plain_path, few, outputs="logits")
         served = {name: tf.saved_model.load(f"{folder}/{name}/1") for name in ("merged", "plain")}
         call = {name: model.signatures["serving_default"] for name, model in served.items()}
         logits = call["merged"](images=tf.constant(few))["logits"].numpy()

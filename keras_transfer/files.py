@@ -3,15 +3,24 @@
 import contextlib
 import os
 import pathlib
+import re
 import shutil
 import uuid
+
+try:
+    import fcntl
+except ImportError:  # where folders cannot be locked, nothing left behind is removed
+    fcntl = None
+
+_HIDDEN = re.compile(r"\.whole-[0-9a-f]{32}")
 
 
 def write_whole(path, content):
     """Writes a file, in place of an earlier one; makes the folder around it where missing.
 
     It is written beside, under a hidden name that nobody can guess, brought to the disk and then renamed. A failure
-    leaves nothing behind, and an earlier file as it was.
+    leaves nothing behind, and an earlier file as it was. What a process that was killed left in the folder, the next
+    writer there removes: it holds a lock, which ends with it, on what it writes.
 
     Args:
         path: path of the file.
@@ -31,14 +40,10 @@ def write_whole(path, content):
     ```
     """
     path = pathlib.Path(path)
-    with _folder(path.parent):
-        beside = path.with_name(_hidden())
-        try:
-            with open(beside, "xb") as file:
-                content(file) if callable(content) else file.write(content)
-            return put_whole(beside, path)
-        finally:
-            beside.unlink(missing_ok=True)
+    with _folder(path.parent), _staged(path.parent, lambda beside: beside.touch(exist_ok=False)) as beside:
+        with open(beside, "wb") as file:
+            content(file) if callable(content) else file.write(content)
+        return put_whole(beside, path)
 
 
 def write_folder_whole(folder, write, name):
@@ -64,21 +69,16 @@ def write_folder_whole(folder, write, name):
     ```
     """
     folder, tried = pathlib.Path(folder), set()
-    with _folder(folder):
-        beside = folder / _hidden()
-        try:
-            beside.mkdir()
-            write(beside)
-            while True:
-                path = folder / (name() if callable(name) else name)
-                if path in tried:
-                    raise FileExistsError(f"Expected a new folder; received {path}, which exists.")
-                tried.add(path)
-                if not path.exists():
-                    with contextlib.suppress(FileExistsError):
-                        return _put_folder(beside, path)
-        finally:
-            shutil.rmtree(beside, ignore_errors=True)
+    with _folder(folder), _staged(folder, pathlib.Path.mkdir) as beside:
+        write(beside)
+        while True:
+            path = folder / (name() if callable(name) else name)
+            if path in tried:
+                raise FileExistsError(f"Expected a new folder; received {path}, which exists.")
+            tried.add(path)
+            if not path.exists():
+                with contextlib.suppress(FileExistsError):
+                    return _put_folder(beside, path)
 
 
 def put_whole(beside, path):
@@ -121,8 +121,60 @@ def _to_disk(path):
         os.close(descriptor)
 
 
-def _hidden():
-    return f".{uuid.uuid4().hex}"
+@contextlib.contextmanager
+def _staged(folder, make):
+    """Makes a file or folder under a hidden name, held by a lock while it is written; removes it if it is still there.
+
+    Those in the folder that no living process holds are removed first. The folder itself is locked while one is made,
+    so that none is found between its making and its lock.
+    """
+    with contextlib.ExitStack() as held:
+        beside = folder / f".whole-{uuid.uuid4().hex}"
+        with _lock(folder, wait=False) as alone:
+            if alone:
+                for left in folder.iterdir():
+                    if _HIDDEN.fullmatch(left.name):
+                        _remove_dead(left)
+        with _lock(folder, shared=True):
+            make(beside)
+            held.enter_context(_lock(beside))
+        try:
+            yield beside
+        finally:
+            _remove(beside)
+
+
+def _remove_dead(left):
+    with _lock(left, wait=False) as dead:
+        if dead:
+            _remove(left)
+
+
+def _remove(path):
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _lock(path, wait=True, shared=False):
+    """Holds a lock on a file or folder, and yields whether it does; links are not followed.
+
+    It ends with the process, however that ends. Some file systems know none, and some lock for writing alone.
+    """
+    descriptor, held = None, False
+    if fcntl is not None:
+        with contextlib.suppress(OSError):
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
+            held = True
+    try:
+        yield held
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
 
 
 @contextlib.contextmanager

@@ -44,6 +44,23 @@ def all_layers(layer):
     return list(dict.fromkeys(walk(layer)))
 
 
+def made_by(tensor):
+    """Returns where a symbolic tensor, such as an output of a functional model, comes from.
+
+    `keras.Model.layers` lists the layers without saying which feeds which, and leaves out operations such as
+    `keras.ops.softmax`.
+
+    Args:
+        tensor: `keras.KerasTensor` of a functional model.
+
+    Returns:
+        The layer or other operation that made it, the place of the tensor among those it made, and a list of the
+        symbolic tensors that it was made of.
+    """
+    operation, node, place = tensor._keras_history
+    return operation, place, list(operation._inbound_nodes[node].input_tensors)
+
+
 def own_parameters(layer):
     """Returns the variables of a layer itself that were made to train, whether they train now or not.
 

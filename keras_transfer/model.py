@@ -7,8 +7,8 @@ from keras import ops
 
 from keras_transfer import keras_internals
 from keras_transfer.metrics.named_means import NamedMeans
-from keras_transfer.networks import all_rows, check_network
-from keras_transfer.signatures import Signature, embedded, named, predicted, reader
+from keras_transfer.networks import all_rows, check_loss, check_network, final_activation
+from keras_transfer.signatures import KINDS, Signature, embedded, named, own_prediction, predicted, reader
 
 PREDICTION = "prediction"
 REPRESENTATION = "representation"
@@ -123,7 +123,7 @@ class TransferModel(keras_internals.Trainer):
             outputs: what `forward` returned in this step, in which the weights have not moved yet.
         """
 
-    def signatures(self, x, classes=None, prepare=None, input_name="images"):
+    def signatures(self, x, classes=None, prepare=None, input_name="images", outputs=None):
         """Returns what a server answers.
 
         By default `serving_default` serves `infer`, and `embed` the features of the encoder that `infer` reads. Where
@@ -134,25 +134,35 @@ class TransferModel(keras_internals.Trainer):
             classes: class names in the order of the logits, or None.
             prepare: function from `x` to the model's input, or None.
             input_name: name of the one input; a tuple of inputs is named `<input_name>_0`, `<input_name>_1`, ...
+            outputs: what the output is, see `stated_outputs`; None: logits where `classes` are given,
+                otherwise no classification.
 
         Returns:
             `{name: kt.signatures.Signature}`.
         """
         request = named(x, input_name)
         read, (encoder, head) = reader(x, request, prepare), self.served
-        features_alone = encoder is not None and head is None and classes is None
+        features_alone = encoder is not None and head is None and classes is None and outputs is None
+        own_infer = type(self).infer is not TransferModel.infer
+        network = self if own_infer or encoder is None else encoder if head is None else head
+        stated = stated_outputs(network, "encoder" if network is encoder else "head", classes, outputs)
+
+        def told(output):
+            return embedded(output) if features_alone else predicted(output, classes, stated)
 
         def serving_default(inputs):
-            output = self(read(inputs), training=False)
-            return embedded(output) if features_alone else predicted(output, classes)
+            return told(self(read(inputs), training=False))
+
+        def expected(inputs):
+            return told(own_prediction(self, read(inputs)))
 
         def embed(inputs):
             return embedded(encoder(read(inputs), training=False))
 
-        answers = {"serving_default": serving_default}
-        if encoder is not None and type(self).infer is TransferModel.infer:
-            answers["embed"] = embed
-        return {name: Signature(answer, request) for name, answer in answers.items()}
+        served = {"serving_default": Signature(serving_default, request, expected=expected)}
+        if encoder is not None and not own_infer:
+            served["embed"] = Signature(embed, request)
+        return served
 
     # What a method calls.
 
@@ -161,6 +171,7 @@ class TransferModel(keras_internals.Trainer):
         loss = keras_internals.compiled_loss(self)
         if loss is None:
             raise ValueError(f"Expected `{type(self).__name__}.compile` to be called with a `loss`; received None.")
+        check_loss(self.loss, self.served[1])
         return loss(y, y_pred, sample_weight) * self._replicas
 
     def now(self, value):
@@ -404,11 +415,11 @@ class TransferModel(keras_internals.Trainer):
         return self.distribute_strategy.num_replicas_in_sync if keras.backend.backend() == "tensorflow" else 1
 
 
-def signatures_of(model, x, classes=None, prepare=None, input_name="images"):
+def signatures_of(model, x, classes=None, prepare=None, input_name="images", outputs=None):
     """Returns the signatures of a method, or of any other Keras model.
 
-    Those of the latter are one, `serving_default`: one output (batch, ..., dim) is served as `logits`, a dict of
-    outputs each under its own key.
+    Those of the latter are one, `serving_default`: one output (batch, ...) is served as `prediction`, or as the classes
+    that it is stated to be; a dict of outputs each under its own key.
 
     Args:
         model: built `keras.Model`.
@@ -416,19 +427,93 @@ def signatures_of(model, x, classes=None, prepare=None, input_name="images"):
         classes: class names in the order of the logits, or None.
         prepare: function from `x` to the model's input, or None.
         input_name: name of the one input.
+        outputs: what the output is, or None.
 
     Returns:
         `{name: kt.signatures.Signature}`.
     """
     if isinstance(model, TransferModel):
-        return model.signatures(x, classes, prepare, input_name)
+        stated = {} if outputs is None else {"outputs": outputs}  # methods may say nothing of `outputs`
+        return model.signatures(x, classes, prepare, input_name, **stated)
     request = named(x, input_name)
-    read = reader(x, request, prepare)
+    read, stated = reader(x, request, prepare), stated_outputs(model, "model", classes, outputs)
 
     def serving_default(inputs):
-        return predicted(model(read(inputs), training=False), classes)
+        return predicted(model(read(inputs), training=False), classes, stated)
 
-    return {"serving_default": Signature(serving_default, request)}
+    def expected(inputs):
+        return predicted(own_prediction(model, read(inputs)), classes, stated)
+
+    return {"serving_default": Signature(serving_default, request, expected=expected)}
+
+
+def stated_outputs(network, name, classes=None, outputs=None):
+    """Returns what the output of a network is, as its user states it, after a check that the network agrees.
+
+    Args:
+        network: the network that makes the output; or a dict of one for each task.
+        name: str, what it is called in errors.
+        classes: list of class names, or a dict of the names of those tasks that are classifications; or None.
+        outputs: what the output is, or a dict of that for each task that is a classification. `"logits"`, of classes
+            that exclude one another, which is also what `classes` alone say; `"probabilities"`, those of a softmax or,
+            of one column, of a sigmoid; `"multi_label"`, one logit for each label, or where the network ends in a
+            sigmoid one probability; `"multi_label_probabilities"`, for a sigmoid that the network hides. None: it is
+            no classification, unless `classes` say so.
+
+    Returns:
+        One of `KINDS`, or None for a prediction that is served as it is; of several tasks a dict of those that are
+        classifications.
+
+    Raises:
+        ValueError: if a network that is said to return logits ends in a softmax, a sigmoid or the like; if `outputs`
+            is none of those above, or not a dict of tasks that are there.
+    """
+    tasks = _tasks(network)
+    if tasks is None and not isinstance(classes, dict) and not isinstance(outputs, dict):
+        return _stated(network, name, classes, outputs)
+    for argument, value in (("classes", classes), ("outputs", outputs)):
+        one_for_all = value is None or (argument == "outputs" and isinstance(value, str))
+        if not one_for_all and not (isinstance(value, dict) and set(value) <= set(tasks or value)):
+            among = f" among {list(tasks)}" if tasks else ""
+            received = list(value) if argument == "classes" else value
+            raise ValueError(f"Expected `{argument}` as a dict of tasks{among}; received {received}.")
+    stated = outputs if isinstance(outputs, dict) else {}
+    if isinstance(outputs, str):
+        stated = dict.fromkeys((tasks or ()) if classes is None else classes, outputs)
+    chosen = [task for task in tasks or {**(classes or {}), **stated} if task in stated or task in (classes or {})]
+    parts = tasks or dict.fromkeys(chosen, network)
+    kinds = {
+        task: _stated(parts[task], f"{name}[{task!r}]", (classes or {}).get(task), stated.get(task)) for task in chosen
+    }
+    return {task: kind for task, kind in kinds.items() if kind is not None}
+
+
+def _tasks(network):
+    """The network of each task, of a dict of networks or of a functional model that returns a dict; else None."""
+    if isinstance(network, dict):
+        return network
+    output = getattr(network, "output", None) if getattr(network, "outputs", None) else None
+    if not isinstance(output, dict):
+        return None
+    return {task: keras.Model(network.inputs, part) for task, part in output.items()}
+
+
+def _stated(network, name, classes, outputs):
+    kind = "logits" if outputs is None and classes is not None else outputs
+    if kind is not None and kind not in KINDS:
+        raise ValueError(f"Expected `outputs` to be one of {KINDS}; received {outputs!r}.")
+    layer = final_activation(network) if kind in ("logits", "multi_label") else None
+    if layer is None:
+        return kind
+    if kind == "multi_label":
+        return "multi_label_probabilities"
+    activation = getattr(getattr(layer, "activation", None), "__name__", type(layer).__name__)
+    raise ValueError(
+        f"Expected `{name}` to return logits, as where `classes` are given and nothing else is said; received "
+        f"{network.name!r}, whose layer {layer.name!r} ({activation}) makes probabilities. Pass "
+        '`outputs="probabilities"` for one class among several, `outputs="multi_label"` for labels that are '
+        "independent of one another, or leave that layer out."
+    )
 
 
 def _rows(x):

@@ -1,9 +1,11 @@
 """Ways to run, hold still, copy and follow a network, and checks of what is passed as one."""
 
 import keras
+import numpy as np
 from keras import layers, ops
 
-from keras_transfer.keras_internals import all_layers
+from keras_transfer.checks import check_choice, received
+from keras_transfer.keras_internals import all_layers, made_by
 
 _DROPOUT = (
     layers.AlphaDropout,
@@ -13,6 +15,25 @@ _DROPOUT = (
     layers.SpatialDropout2D,
     layers.SpatialDropout3D,
 )
+PASSES = ("joint", "separate")
+_STAYS = "stays"  # of a layer: what lies between 0 and 1 before it does so behind it
+_PASSING = (
+    *_DROPOUT,
+    *(layers.InputLayer, layers.Identity, layers.ActivityRegularization, layers.Masking, layers.GaussianNoise),
+    *(layers.Flatten, layers.Reshape, layers.Permute, layers.RepeatVector),
+    *(layers.Cropping1D, layers.Cropping2D, layers.Cropping3D),
+    *(layers.ZeroPadding1D, layers.ZeroPadding2D, layers.ZeroPadding3D),
+    *(layers.UpSampling1D, layers.UpSampling2D, layers.UpSampling3D, layers.Resizing),
+    *(layers.AveragePooling1D, layers.AveragePooling2D, layers.AveragePooling3D),
+    *(layers.MaxPooling1D, layers.MaxPooling2D, layers.MaxPooling3D),
+    *(layers.GlobalAveragePooling1D, layers.GlobalAveragePooling2D, layers.GlobalAveragePooling3D),
+    *(layers.GlobalMaxPooling1D, layers.GlobalMaxPooling2D, layers.GlobalMaxPooling3D),
+    *(layers.Average, layers.Maximum, layers.Minimum, layers.Concatenate),
+)
+# `keras.ops` in a functional model, whose classes have no public names.
+_PASSING_OPERATIONS = {"Cast", "ExpandDims", "GetItem", "Mean", "Reshape", "Squeeze", "Transpose"}
+_SQUASHING = {"HardSigmoid", "LogSigmoid", "Sigmoid", "Softmax", "Sparsemax"}
+_SQUASHING_FUNCTIONS = {"hard_sigmoid", "log_sigmoid", "sigmoid", "softmax", "sparsemax"}
 
 
 def run_pair(network, first, second, passes="joint", training=False):
@@ -34,10 +55,8 @@ def run_pair(network, first, second, passes="joint", training=False):
     Raises:
         ValueError: if `passes` is neither.
     """
-    if passes == "separate":
+    if check_choice(passes, "passes", PASSES) == "separate":
         return network(first, training=training), network(second, training=training)
-    if passes != "joint":
-        raise ValueError(f'Expected `passes` to be "joint" or "separate"; received {passes!r}.')
     rows = ops.shape(keras.tree.flatten(first)[0])[0]
     both = keras.tree.map_structure(lambda a, b: ops.concatenate([a, b]), first, second)
     outputs = network(both, training=training)
@@ -123,8 +142,7 @@ def follow(teacher, network, momentum, statistics="own"):
     Raises:
         ValueError: if `statistics` is neither.
     """
-    if statistics not in ("own", "copied"):
-        raise ValueError(f'Expected `statistics` to be "own" or "copied"; received {statistics!r}.')
+    check_choice(statistics, "statistics", ("own", "copied"))
     learned = {id(v) for v in network.trainable_weights}
     for old, new in zip(teacher.weights, network.weights):
         if id(new) in learned:
@@ -151,6 +169,154 @@ def check_network(network, name):
                 "whose weights Keras 3 does not train. Load the TF Hub handle, or the network's SavedModel, with "
                 "`kt.backbones.from_hub(handle)`."
             )
+
+
+def check_networks(**networks):
+    """Raises an error unless every argument is a network that Keras trains: a layer or a model.
+
+    Args:
+        **networks: arguments of a constructor by their names.
+
+    Raises:
+        ValueError: if one is anything else, such as a function, a class or None.
+        TypeError: if one is of tensorflow_hub or tf_keras, see `check_network`.
+    """
+    for name, network in networks.items():
+        check_network(network, name)
+        if not isinstance(network, keras.Layer):
+            helps = ""
+            if isinstance(network, type) and issubclass(network, keras.Layer):
+                helps = " Call the class: what is passed is one of its objects."
+            elif callable(network):
+                helps = " A function becomes a network by `keras.layers.Lambda`, or as `call` of a `keras.Layer`."
+            elif isinstance(network, list | tuple):
+                helps = " A list of layers becomes a network by `keras.Sequential`."
+            raise ValueError(
+                f"Expected `{name}` to be a network, a `keras.Layer` or `keras.Model`; received {received(network)}."
+                f"{helps}"
+            )
+
+
+def check_logits(network, name):
+    """Raises an error for a network that returns probabilities where logits are meant, as `final_activation` tells.
+
+    Args:
+        network: argument of a method; dicts and lists are searched.
+        name: name of the argument.
+
+    Raises:
+        ValueError: if one ends in a softmax, a sigmoid or the like.
+    """
+    for part in keras.tree.flatten(network):
+        layer = final_activation(part)
+        if layer is not None:
+            raise ValueError(
+                f"Expected `{name}` to return logits, whose softmax or sigmoid is taken later; received "
+                f"{part.name!r}, whose layer {layer.name!r} ({_kind(layer)}) makes probabilities of them. Leave that "
+                "layer out, or set its `activation` to None: its weights stay as they are."
+            )
+
+
+def check_loss(loss, network, name="head"):
+    """Raises an error where a loss takes probabilities for logits: made with `from_logits=True`, behind a softmax.
+
+    Args:
+        loss: loss as `compile` got it: a `keras.losses.Loss`, a name, a function, None; or a dict of such.
+        network: network whose output it reads; a dict where the losses are one. None: it is not known.
+        name: name of the network's argument.
+
+    Raises:
+        ValueError: if a loss with `from_logits=True` reads a network that ends in a softmax, a sigmoid or the like.
+    """
+    if isinstance(network, dict):
+        losses = loss if isinstance(loss, dict) else dict.fromkeys(network, loss)
+        for task, part in network.items():
+            check_loss(losses.get(task), part, f"{name}[{task!r}]")
+        return
+    layer = final_activation(network) if getattr(loss, "from_logits", False) and network is not None else None
+    if layer is not None:
+        raise ValueError(
+            f"Expected `{name}` to return logits, as the compiled loss {loss.name!r} says by `from_logits=True`; "
+            f"received {network.name!r}, whose layer {layer.name!r} ({_kind(layer)}) makes probabilities of them. "
+            "Compile with `from_logits=False`, or leave that layer out, or set its `activation` to None."
+        )
+
+
+def final_activation(network):
+    """Returns the layer by which a network's output becomes probabilities: a softmax, a sigmoid or the like at its end.
+
+    It is found inside nested networks, wrappers and Keras's own layers, as `activation`, layer or operation, behind
+    layers that keep values between 0 and 1, such as Dropout or the mean of several, and at any of several outputs. An
+    `activation` of the user's own counts if all that it returns lies between 0 and 1. The logarithm of a softmax does
+    not: it is one of the logits of its probabilities. What a layer's own `call` or a SavedModel computes is not seen.
+
+    Args:
+        network: network, or any other object.
+
+    Returns:
+        The layer, or operation of a functional model, or None if there is none.
+    """
+    found = _end(network)
+    return None if found is _STAYS else found
+
+
+def _end(layer):
+    """The layer at a network's end that makes probabilities, None, or `_STAYS`."""
+    if isinstance(layer, keras.Sequential):
+        return next((found for found in map(_end, reversed(layer.layers)) if found is not _STAYS), _STAYS)
+    if getattr(layer, "outputs", None):  # a functional model
+        return _joined(map(_end_before, keras.tree.flatten(layer.outputs)))
+    if isinstance(layer, layers.Wrapper):
+        return _end(layer.layer)
+    if isinstance(getattr(layer, "served", None), tuple):  # a method
+        head = layer.served[1]
+        return None if head is None else _end(head)
+    if type(layer).__name__ in _SQUASHING or isinstance(layer, layers.Lambda) and _squashes(layer.function):
+        return layer
+    activation = getattr(layer, "activation", None)
+    if callable(activation) and _squashes(activation):
+        return layer
+    passes = isinstance(layer, _PASSING) or type(layer).__name__ in _PASSING_OPERATIONS
+    still = isinstance(layer, layers.Activation) and activation is keras.activations.linear
+    return _STAYS if passes or still else None
+
+
+def _end_before(tensor):
+    """The same for a symbolic tensor of a functional model, by a walk back to what made it."""
+    operation, place, inputs = made_by(tensor)
+    nested = getattr(operation, "outputs", None)
+    found = _end_before(keras.tree.flatten(nested)[place]) if nested else _end(operation)
+    return _joined(map(_end_before, inputs), every=True) if found is _STAYS and inputs else found
+
+
+def _joined(ends, every=False):
+    """What holds of several outputs, of which one is enough, or of the inputs of one layer, all of which have to."""
+    ends = list(ends)
+    squashed = [end for end in ends if end is not None and end is not _STAYS]
+    if every and len(squashed) < len(ends):
+        return _STAYS if all(end is _STAYS for end in ends) else None
+    return squashed[0] if squashed else None if None in ends else _STAYS
+
+
+def _squashes(activation):
+    """Whether all that an activation returns lies between 0 and 1."""
+    if isinstance(activation, keras.Layer):
+        return final_activation(activation) is not None
+    name = getattr(activation, "__name__", "")
+    if name in _SQUASHING_FUNCTIONS or getattr(keras.activations, name, None) is activation:
+        return name in _SQUASHING_FUNCTIONS
+    try:
+        values = ops.convert_to_numpy(activation(ops.convert_to_tensor([[-30.0, -3.0, 0.0, 3.0, 30.0]])))
+    except Exception:  # it is for other inputs, or the graph of a step is being made: nothing is known
+        return False
+    return bool(np.all((values >= 0) & (values <= 1)))
+
+
+def _kind(layer):
+    """What a layer is, in words."""
+    activation = getattr(layer, "activation", None)
+    name = getattr(activation, "__name__", type(activation).__name__)
+    return type(layer).__name__ if activation is None else f"{type(layer).__name__} with the activation {name}"
 
 
 def check_features(features, encoder):

@@ -5,6 +5,8 @@ import math
 import keras
 from keras import ops
 
+from keras_transfer.checks import check_number
+
 
 @keras.saving.register_keras_serializable(package="keras_transfer")
 class DannRamp(keras.optimizers.schedules.LearningRateSchedule):
@@ -14,15 +16,19 @@ class DannRamp(keras.optimizers.schedules.LearningRateSchedule):
 
     Args:
         steps: int, the number of training steps of the ramp; usually all of them.
-        peak: float, the value that it approaches.
-        gamma: float, the steepness.
+        peak: float of at least 0, the value that it approaches.
+        gamma: float above 0, the steepness.
+
+    Raises:
+        ValueError: if an argument is no such number.
 
     Reference:
         Ganin et al., Domain-Adversarial Training of Neural Networks, JMLR 2016, arXiv:1505.07818, section 5.2.2.
     """
 
     def __init__(self, steps, peak=1.0, gamma=10.0):
-        self.steps, self.peak, self.gamma = _positive(steps), peak, gamma
+        self.steps = check_number(steps, "steps", above=0)
+        self.peak, self.gamma = check_number(peak, "peak", least=0), check_number(gamma, "gamma", above=0)
 
     def __call__(self, step):
         """Returns the value at a step."""
@@ -40,12 +46,16 @@ class LinearRamp(keras.optimizers.schedules.LearningRateSchedule):
 
     Args:
         steps: int, the number of training steps of the ramp.
-        start: float, the value at step 0.
-        end: float, the value from step `steps` on.
+        start: float of at least 0, the value at step 0.
+        end: float of at least 0, the value from step `steps` on.
+
+    Raises:
+        ValueError: if an argument is no such number.
     """
 
     def __init__(self, steps, start=0.0, end=1.0):
-        self.steps, self.start, self.end = _positive(steps), start, end
+        self.steps = check_number(steps, "steps", above=0)
+        self.start, self.end = check_number(start, "start", least=0), check_number(end, "end", least=0)
 
     def __call__(self, step):
         """Returns the value at a step."""
@@ -62,15 +72,19 @@ class CosineRamp(keras.optimizers.schedules.LearningRateSchedule):
 
     Args:
         steps: int, the number of training steps of the ramp; usually all of them.
-        start: float, the value at step 0.
-        end: float, the value from step `steps` on.
+        start: float of at least 0, the value at step 0.
+        end: float of at least 0, the value from step `steps` on.
+
+    Raises:
+        ValueError: if an argument is no such number.
 
     Reference:
         Grill et al., Bootstrap Your Own Latent, NeurIPS 2020, arXiv:2006.07733, section 3.2.
     """
 
     def __init__(self, steps, start=0.996, end=1.0):
-        self.steps, self.start, self.end = _positive(steps), start, end
+        self.steps = check_number(steps, "steps", above=0)
+        self.start, self.end = check_number(start, "start", least=0), check_number(end, "end", least=0)
 
     def __call__(self, step):
         """Returns the value at a step."""
@@ -79,12 +93,6 @@ class CosineRamp(keras.optimizers.schedules.LearningRateSchedule):
     def get_config(self):
         """Returns the constructor's arguments."""
         return {"steps": self.steps, "start": self.start, "end": self.end}
-
-
-def _positive(steps):
-    if steps <= 0:
-        raise ValueError(f"Expected a positive number of steps; received {steps}.")
-    return steps
 
 
 def _progress(step, steps):

@@ -121,7 +121,8 @@ def main(config):
         "curves": pictures.curves(record["histories"]),
     }
     unseen = episodes.requests(test, [(config.ways, shots, 3 + shots) for shots in (1, 2, 5)], rotations=True)
-    export = {"x": test[0][:8], "requests": unseen, "tolerance": 1e-4, "metrics": tests["maml"][0]["reports"][0]}
+    export = {"x": test[0][:8], "outputs": "logits", "requests": unseen, "tolerance": 1e-4}
+    export["metrics"] = tests["maml"][0]["reports"][0]
     return runs.finish(config, "maml_letters", "letters", record, figures, model=kept, **export)
 
 

@@ -62,7 +62,7 @@ def finish(
     """
     kept, places = {"config": settings(config)}, []
     if model is not None:
-        version = kt.export(model, config.saved_models / recipe, x, **export)
+        version = kt.export(model, config.saved_models / recipe, x, tolerance=tolerance, **export)
         requests = [x[:16]] if requests is None else requests
         prepared = {"preprocessing": export.get("preprocessing")}
         jobs = [{"path": version, "model": model, "x": request, **prepared} for request in requests]

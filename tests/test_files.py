@@ -1,8 +1,11 @@
 """Writing whole: what is there after failures of every kind, at every moment."""
 
+import concurrent.futures
 import itertools
 import os
 import pathlib
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -169,3 +172,53 @@ def test_a_folder_taken_in_the_last_moment(tmp_path, monkeypatch):
     with pytest.raises(FileExistsError):
         write_folder_whole(tmp_path, fill, "1")
     assert tree(tmp_path) == {"1": True, "1/theirs": b"theirs"}
+
+
+# What the killed leave.
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_what_a_killed_process_left_goes_with_the_next_write(kind, tmp_path):
+    script = f"""
+import pathlib, time
+from keras_transfer.files import write_folder_whole, write_whole
+def write(target):
+    (target / "part").write_bytes(b"part") if {kind == "folder"} else target.write(b"part")
+    print("writing", flush=True)
+    time.sleep(600)
+folder = pathlib.Path({str(tmp_path)!r})
+write_folder_whole(folder, write, "1") if {kind == "folder"} else write_whole(folder / "file", write)
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    process = subprocess.Popen([sys.executable, "-c", script], env=environment, stdout=subprocess.PIPE, text=True)
+    with process:
+        assert process.stdout.readline() == "writing\n"
+        write_whole(tmp_path / "other", b"content")
+        (hidden,) = (path for path in tmp_path.iterdir() if path.name.startswith("."))  # it lives
+        process.kill()
+    assert hidden.exists()
+    mine = tmp_path / ".mine"
+    mine.mkdir()
+    write_folder_whole(tmp_path, fill, "2")
+    assert not hidden.exists() and mine.exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"other", "2", ".mine"}
+
+
+def test_a_link_with_a_hidden_name_is_not_followed(tmp_path):
+    """What it points to is somebody else's."""
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "file").write_bytes(b"theirs")
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / f".whole-{'0' * 32}").symlink_to(tmp_path / "theirs")
+    write_whole(tmp_path / "here" / "file", b"content")
+    assert (tmp_path / "theirs" / "file").read_bytes() == b"theirs"
+
+
+def test_several_write_beside_one_another(tmp_path):
+    """From many threads at once: nobody takes another's for a dead one's."""
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        done = [pool.submit(write_whole, tmp_path / f"{number}", bytes([number]) * 1000) for number in range(64)]
+        done += [pool.submit(write_folder_whole, tmp_path, fill, f"folder {number}") for number in range(16)]
+        assert all(one.result().exists() for one in done)
+    assert len(tree(tmp_path)) == 64 + 2 * 16
+    assert all((tmp_path / f"{number}").read_bytes() == bytes([number]) * 1000 for number in range(64))

@@ -40,6 +40,17 @@ def test_child_layers():
     assert keras_internals.child_layers(keras.layers.Dense(3)) == []
 
 
+def test_made_by():
+    x = keras.Input((3,))
+    layer = keras.layers.Dense(4)
+    between = layer(x)
+    parts = keras.ops.split(between, 2, axis=1)
+    operation, place, inputs = keras_internals.made_by(keras.Model(x, parts).outputs[1])
+    assert (type(operation).__name__, place, inputs) == ("Split", 1, [between])
+    assert keras_internals.made_by(between) == (layer, 0, [x])
+    assert keras_internals.made_by(x)[1:] == (0, [])
+
+
 def test_all_layers():
     model = network()
     found = keras_internals.all_layers(model)

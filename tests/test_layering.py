@@ -11,7 +11,7 @@ import keras_transfer as kt
 
 ROOT = pathlib.Path(__file__).parent.parent
 HOUSE = [
-    ["files", "keras_internals"],
+    ["files", "checks", "keras_internals"],
     ["schedules", "gradients", "networks", "signatures", "layers", "losses", "metrics", "optimizers"]
     + ["finetuning", "datasets", "streams", "report"],
     ["model", "backbones", "weightings", "callbacks"],

@@ -1,12 +1,18 @@
+import functools
+
 import keras
 import numpy as np
 import pytest
 from keras import ops
 
+import keras_transfer as kt
 from keras_transfer.networks import (
     all_rows,
     check_features,
+    check_logits,
+    check_loss,
     check_network,
+    final_activation,
     follow,
     follower,
     frozen,
@@ -93,6 +99,148 @@ def test_features():
         assert expected in str(error.value)
     with pytest.raises(ValueError, match=r"received shape \{'a': \(5, 3\)\}"):
         check_features({"a": first}, encoder)
+
+
+# Probabilities where logits are meant.
+
+parts = keras.layers
+x_in = keras.Input((3,))
+logits = parts.Dense(4, name="logits")(x_in)
+
+
+def sequential(*layers):
+    return keras.Sequential([keras.Input((3,)), *layers])
+
+
+def nested(layer):
+    """The layer deep inside: Sequential in functional in Sequential, which ends in a Dropout."""
+    inner = keras.Input((4,))
+    middle = keras.Model(inner, keras.Sequential([keras.Input((4,)), layer])(inner))
+    return sequential(parts.Dense(4), middle, parts.Dropout(0.5))
+
+
+def with_lora():
+    network = sequential(parts.Dense(4), parts.Dense(4, "softmax", name="last"))
+    kt.finetuning.lora.attach(network, rank=1)
+    return network
+
+
+class Method(kt.TransferModel):
+    def __init__(self, head):
+        super().__init__({"task": 1.0})
+        self.head = head
+
+
+ENDS = {
+    "a layer": lambda: parts.Dense(4, "softmax", name="last"),
+    "outermost": lambda: sequential(parts.Dense(4, "softmax", name="last")),
+    "one logit": lambda: sequential(parts.Dense(1, "sigmoid", name="last")),
+    "not built": lambda: keras.Sequential([parts.Dense(4), parts.Softmax(name="last")]),
+    "Softmax": lambda: sequential(parts.Dense(4), parts.Softmax(name="last")),
+    "Activation": lambda: sequential(parts.Dense(4), parts.Activation("sigmoid", name="last")),
+    "float32 behind": lambda: sequential(
+        parts.Dense(4, "softmax", name="last"), parts.Activation("linear", dtype="float32")
+    ),
+    "an object": lambda: sequential(parts.Dense(4, activation=parts.Softmax(), name="last")),
+    "a function": lambda: sequential(parts.Dense(4, ops.hard_sigmoid, name="last")),
+    "a partial": lambda: sequential(parts.Dense(4, functools.partial(ops.softmax, axis=-1), name="last")),
+    "their own": lambda: sequential(parts.Dense(4, lambda x: 0.5 + ops.tanh(x / 2) / 2, name="last")),
+    "a Lambda": lambda: sequential(parts.Dense(4), parts.Lambda(lambda x: ops.softmax(x), name="last")),
+    "log_sigmoid": lambda: sequential(parts.Dense(4, "log_sigmoid", name="last")),
+    "nested": lambda: nested(parts.Dense(4, "softmax", name="last")),
+    "nested Softmax": lambda: nested(parts.Softmax(name="last")),
+    "a functional output": lambda: keras.Model(x_in, parts.Dense(2, "sigmoid", name="last")(logits)),
+    "an operation": lambda: keras.Model(x_in, ops.reshape(ops.softmax(logits), (-1, 2, 2))),
+    "one of several outputs": lambda: keras.Model(x_in, {"a": logits, "b": parts.Softmax(name="last")(logits)}),
+    "not the layer listed last": lambda: keras.Model(
+        x_in, [parts.Softmax(name="last")(logits), parts.Dense(5)(parts.Dense(6)(logits))][:1]
+    ),
+    "the mean of several": lambda: keras.Model(
+        x_in, parts.Average()([parts.Dense(4, "softmax", name="last")(x_in), parts.Softmax()(logits)])
+    ),
+    "wrapped": lambda: keras.Sequential(
+        [keras.Input((5, 3)), parts.TimeDistributed(parts.Dense(4, "softmax", name="last"))]
+    ),
+    "spectral": lambda: sequential(parts.SpectralNormalization(parts.Dense(4, "sigmoid", name="last"))),
+    "maps that are pooled": lambda: keras.Sequential(
+        [keras.Input((8, 8, 1)), parts.Conv2D(4, 3, activation="softmax", name="last"), parts.GlobalAveragePooling2D()]
+    ),
+    "with LoRA": with_lora,
+    "a method": lambda: Method(sequential(parts.Dense(4, "softmax", name="last"))),
+}
+
+
+@pytest.mark.parametrize("case", ENDS)
+def test_probabilities_are_found_however_a_network_ends(case):
+    network = ENDS[case]()
+    layer = final_activation(network)
+    assert layer is not None and (layer.name == "last" or case == "an operation")
+    with pytest.raises(ValueError) as error:
+        check_logits({"a": None, "b": [network]}, "teacher")
+    text = str(error.value)
+    assert text.startswith("Expected `teacher` to return logits") and f"layer {layer.name!r}" in text
+    assert repr(network.name) in text and "set its `activation` to None" in text
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        sequential(parts.Dense(4)),
+        sequential(parts.Dense(4, "softmax"), parts.Dense(4)),
+        sequential(parts.Dense(4), parts.Activation("linear", dtype="float32")),
+        sequential(parts.Dense(4, "tanh")),
+        sequential(parts.Dense(4, "relu")),
+        sequential(parts.Dense(4, "log_softmax")),  # a logit of its probabilities
+        sequential(parts.Dense(4, lambda x: 5 * ops.sigmoid(x))),
+        sequential(parts.Dense(4, "sigmoid"), parts.Rescaling(4.0, -2.0)),
+        sequential(parts.Dense(4, "sigmoid"), parts.BatchNormalization()),
+        sequential(parts.Lambda(lambda x: ops.reshape(x, (-1, 3)))),
+        sequential(parts.Dropout(0.5)),
+        keras.Sequential([parts.Dense(4)]),
+        keras.Model(x_in, logits),
+        keras.Model(x_in, ops.log(ops.softmax(logits))),
+        keras.Model(x_in, parts.Average()([parts.Softmax()(logits), logits])),
+        keras.Model(x_in, parts.Dense(4)(parts.Multiply()([parts.Dense(4, "sigmoid")(x_in), logits]))),
+        parts.Dense(4),
+        Method(sequential(parts.Dense(4))),
+        Method(None),
+        None,
+        0.5,
+        keras.losses.mean_squared_error,
+    ],
+)
+def test_logits_pass(network):
+    assert final_activation(network) is None
+    check_logits(network, "teacher")
+
+
+def test_taking_the_activation_away_helps():
+    """What the error says: the weights stay, and the network returns the logits of its probabilities."""
+    network = sequential(parts.Dense(4, "softmax", name="last"))
+    before = network(first)
+    final_activation(network).activation = None
+    check_logits(network, "teacher")
+    close(ops.softmax(network(first)), before)
+
+
+def test_a_loss_from_logits_behind_a_softmax():
+    softmax, linear = sequential(parts.Dense(4, "softmax", name="last")), sequential(parts.Dense(4))
+    says = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    for loss, network in (
+        (says, linear),
+        (says, None),
+        (keras.losses.SparseCategoricalCrossentropy(), softmax),
+        ("sparse_categorical_crossentropy", softmax),
+        (None, softmax),
+        ({"a": says}, {"a": linear, "b": softmax}),
+    ):
+        check_loss(loss, network)
+    with pytest.raises(
+        ValueError, match="`head` to return logits, as the compiled loss .* layer 'last' .*from_logits=F"
+    ):
+        check_loss(says, softmax)
+    with pytest.raises(ValueError, match=r"`heads\['b'\]` to return logits"):
+        check_loss(says, {"a": linear, "b": softmax}, "heads")
 
 
 def test_all_rows_of_one_replica():

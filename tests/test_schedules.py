@@ -55,7 +55,7 @@ def test_config(schedule):
 @pytest.mark.parametrize("ramp", [kt.schedules.CosineRamp, kt.schedules.DannRamp, kt.schedules.LinearRamp])
 @pytest.mark.parametrize("steps", [0, -5])
 def test_steps_are_positive(ramp, steps):
-    with pytest.raises(ValueError, match=f"Expected a positive number of steps; received {steps}"):
+    with pytest.raises(ValueError, match=f"Expected `steps` to be a finite number above 0; received {steps}"):
         ramp(steps)
 
 

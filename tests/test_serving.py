@@ -102,7 +102,8 @@ def cases(tmp_path_factory):
         "adapted": (adapted, images, {"classes": CLASSES, "preprocessing": to_unit, "metrics": {"gain": gain}}),
         "binary": (keras.Sequential([head(1)]), rows, {"classes": ["no", "yes"], "input_name": "measures"}),
         "encoder": (EncoderAlone(image_encoder()), (images / 255), {}),
-        "plain": (head(3), rows, {}),
+        "plain": (head(3), rows, {"outputs": "logits"}),
+        "as_it_is": (head(3, "as_it_is"), rows, {}),
         "plain_embed": (keras.Sequential([encoder, layers.Dense(3)]), rows, {"embed": encoder}),
         "dict": (two_inputs(dict), pair, {}),
         "tuple": (two_inputs(tuple), tuple(pair.values()), {"input_name": "part"}),
@@ -116,7 +117,7 @@ def cases(tmp_path_factory):
     binary = made["binary"][0].layers[0].layers[0]
     binary.bias.assign(-np.median(rows @ binary.kernel.numpy(), axis=0))
     for name, (model, x, options) in made.items():
-        serving.export(model, root / name, x, **options)
+        serving.export(model, root / name, x, verify=False, **options)
     return {
         name: {"path": root / name, "model": model, "x": x, **{k: options.get(k) for k in ("preprocessing", "embed")}}
         for name, (model, x, options) in made.items()
@@ -166,7 +167,7 @@ def test_verify_names_what_differs(cases, tmp_path):
     encoder, top = head(4), keras.Sequential([layers.Input((4,)), layers.Dense(2)])
     model = kt.models.DANN(encoder, top, keras.Sequential([layers.Input((4,)), layers.Dense(1)]))
     model(rows)
-    serving.export(model, tmp_path, rows)
+    serving.export(model, tmp_path, rows, outputs="logits")
     top.layers[0].bias.assign([1.0, 0.0])
     with pytest.raises(
         ValueError, match="all/serving_default/logits differs by 1; .*stored variable of shape .2,."
@@ -305,7 +306,7 @@ def test_several_inputs_are_named(cases, case, names):
 
 def test_half_precision_serves_float32(cases):
     outputs = served(cases["half"]["path"]).signatures["serving_default"].structured_outputs
-    assert outputs["logits"].dtype == outputs["probabilities"].dtype == tf.float32
+    assert outputs["prediction"].dtype == tf.float32
 
 
 # What stands beside the graph.

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from keras_transfer.checks import check_number
+
 
 def interpolate(start, end, share=0.5):
     """Returns the weights on the straight line from `start` to `end` (WiSE-FT): (1 - share) start + share end.
@@ -12,14 +14,14 @@ def interpolate(start, end, share=0.5):
         start: list of arrays, the model's `get_weights()` before fine-tuning; with a new head, after it was trained on
             the frozen backbone.
         end: list of arrays of the same shapes, `get_weights()` after fine-tuning.
-        share: float, usually in [0, 1]: 0 gives `start`, 1 gives `end`.
+        share: float from 0 to 1: 0 gives `start`, 1 gives `end`.
 
     Returns:
         List of arrays for `set_weights`, of the types of `end`. What is not of a float type, such as counters and the
         state of random seeds, is taken from `end`.
 
     Raises:
-        ValueError: if the lists differ in length or the arrays in shape.
+        ValueError: if the lists differ in length or the arrays in shape, or the share is out of range.
 
     Example:
 
@@ -32,6 +34,7 @@ def interpolate(start, end, share=0.5):
     Reference:
         Wortsman et al., Robust fine-tuning of zero-shot models, CVPR 2022, arXiv:2109.01903.
     """
+    share = check_number(share, "share", least=0, most=1)
     start, end = [[np.asarray(array) for array in arrays] for arrays in (start, end)]
     if len(start) != len(end):
         raise ValueError(f"Expected `start` and `end` of the same model; received {len(start)} and {len(end)} arrays.")

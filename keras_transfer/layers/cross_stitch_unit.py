@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from keras_transfer.checks import check_number
+
 
 @keras.saving.register_keras_serializable(package="keras_transfer")
 class CrossStitchUnit(keras.layers.Layer):
@@ -11,13 +13,13 @@ class CrossStitchUnit(keras.layers.Layer):
     y_i = sum over towers j of  a_ij x_j,   a_ij a vector over the channels
 
     Args:
-        own: float, what a tower's own activations count at the start; the rest to 1 comes from the others in equal
-            parts.
+        own: float from 0 to 1, what a tower's own activations count at the start; the rest to 1 comes from the others
+            in equal parts.
 
     Input and output: `(batch, towers, ..., channels)`.
 
     Raises:
-        ValueError: if the input has fewer than 2 towers.
+        ValueError: if `own` is no such number, or the input has fewer than 2 towers.
 
     Reference:
         Misra et al., Cross-stitch Networks for Multi-task Learning, CVPR 2016, arXiv:1604.03539.
@@ -25,7 +27,7 @@ class CrossStitchUnit(keras.layers.Layer):
 
     def __init__(self, own=0.9, **kwargs):
         super().__init__(**kwargs)
-        self.own = own
+        self.own = check_number(own, "own", least=0, most=1)
 
     def build(self, input_shape):
         """Makes the weights `(towers, towers, channels)`."""

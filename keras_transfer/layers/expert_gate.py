@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from keras_transfer.checks import check_integer
+
 
 @keras.saving.register_keras_serializable(package="keras_transfer")
 class ExpertGate(keras.layers.Layer):
@@ -16,6 +18,9 @@ class ExpertGate(keras.layers.Layer):
     Call it with `x`, features `(batch, dim)`, and `outputs`, a list of that many tensors `(batch, units)`; it returns
     `(batch, units)`.
 
+    Raises:
+        ValueError: if `experts` is no such int.
+
     Reference:
         Ma et al., Modeling Task Relationships in Multi-task Learning with Multi-gate Mixture-of-Experts, KDD 2018,
         equation 7.
@@ -23,7 +28,7 @@ class ExpertGate(keras.layers.Layer):
 
     def __init__(self, experts, **kwargs):
         super().__init__(**kwargs)
-        self.experts = experts
+        self.experts = check_integer(experts, "experts")
         self.logits = keras.layers.Dense(experts, use_bias=False, dtype=self.dtype_policy, name="logits")
 
     def build(self, x_shape, outputs_shape=None):

@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from keras_transfer.checks import check_number
+
 
 @keras.saving.register_keras_serializable(package="keras_transfer")
 class GradientReversal(keras.layers.Layer):
@@ -12,12 +14,15 @@ class GradientReversal(keras.layers.Layer):
     backward: dL/dx = -strength * dL/dy
 
     Args:
-        strength: float, the factor of the reversed gradient; 0 stops it. What shall change during training is passed
-            to the call instead.
+        strength: float of at least 0, the factor of the reversed gradient; 0 stops it. What shall change during
+            training is passed to the call instead.
 
     Call arguments:
         x: tensor of any shape and floating dtype.
         strength: scalar that takes the place of the layer's own, such as the present value of a schedule.
+
+    Raises:
+        ValueError: if the layer's own `strength` is no such number.
 
     Example:
 
@@ -33,7 +38,7 @@ class GradientReversal(keras.layers.Layer):
 
     def __init__(self, strength=1.0, **kwargs):
         super().__init__(**kwargs)
-        self.strength = strength
+        self.strength = check_number(strength, "strength", least=0)
         self.built = True
 
     def call(self, x, strength=None):

@@ -4,6 +4,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_transfer.checks import check_integer
+
 
 @keras.saving.register_keras_serializable(package="keras_transfer")
 class Patches(keras.layers.Layer):
@@ -20,12 +22,12 @@ class Patches(keras.layers.Layer):
         Tensor `(batch, height * width / size^2, size^2 * channels)`.
 
     Raises:
-        ValueError: if the size does not divide height and width.
+        ValueError: if the size is no int of at least 1, or does not divide height and width.
     """
 
     def __init__(self, size, **kwargs):
         super().__init__(**kwargs)
-        self.size = size
+        self.size = check_integer(size, "size")
         self.built = True
 
     def call(self, images):
@@ -52,7 +54,7 @@ class Patches(keras.layers.Layer):
 
     def _grid(self, shape):
         height, width = shape[1:3]
-        if not self.size >= 1 or height % self.size or width % self.size:
+        if height % self.size or width % self.size:
             raise ValueError(
                 f"Expected a patch size that divides the image's height and width; received {self.size} for images of "
                 f"{height} x {width} pixels."
@@ -75,13 +77,16 @@ class SinePositions(keras.layers.Layer):
     Returns:
         Tensor of the same shape.
 
+    Raises:
+        ValueError: if `rows` or `columns` is no int of at least 1, or dim no multiple of 4.
+
     Reference:
         He et al., Masked Autoencoders Are Scalable Vision Learners, CVPR 2022, arXiv:2111.06377, appendix A.1.
     """
 
     def __init__(self, rows, columns, **kwargs):
         super().__init__(**kwargs)
-        self.rows, self.columns = rows, columns
+        self.rows, self.columns = check_integer(rows, "rows"), check_integer(columns, "columns")
         self.built = True
 
     def call(self, x):

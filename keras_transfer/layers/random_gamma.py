@@ -5,6 +5,8 @@ import math
 import keras
 from keras import ops
 
+from keras_transfer.checks import check_number, check_span, received
+
 
 @keras.saving.register_keras_serializable(package="keras_transfer")
 class RandomGamma(keras.layers.Layer):
@@ -37,12 +39,10 @@ class RandomGamma(keras.layers.Layer):
 
     def __init__(self, gamma=(1 / 3, 3.0), gain=(0.4, 1.0), value_range=(0, 255), seed=None, **kwargs):
         super().__init__(**kwargs)
-        for name, pair in (("gamma", gamma), ("gain", gain)):
-            if not 0 < pair[0] <= pair[1]:
-                raise ValueError(f"Expected `{name}` with 0 < least <= largest; received {pair}.")
-        if value_range[0] != 0 or not value_range[1] > 0:
-            raise ValueError(f"Expected a `value_range` from 0 to a positive number; received {value_range}.")
-        self.gamma, self.gain, self.value_range, self.seed = tuple(gamma), tuple(gain), tuple(value_range), seed
+        if not isinstance(value_range, tuple | list) or len(value_range) != 2 or value_range[0] != 0:
+            raise ValueError(f"Expected `value_range` to be a pair (0, high); received {received(value_range)}.")
+        self.value_range = (0, check_number(value_range[1], "value_range", above=0))
+        self.gamma, self.gain, self.seed = check_span(gamma, "gamma"), check_span(gain, "gain"), seed
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.built = True
 

@@ -5,6 +5,8 @@ import math
 import keras
 from keras import ops
 
+from keras_transfer.checks import check_integer, check_span
+
 
 @keras.saving.register_keras_serializable(package="keras_transfer")
 class RandomResizedCrop(keras.layers.Layer):
@@ -32,7 +34,7 @@ class RandomResizedCrop(keras.layers.Layer):
         Tensor `(batch, height, width, channels)`, float.
 
     Raises:
-        ValueError: if `scale` or `ratio` is out of range.
+        ValueError: if `height` or `width` is no int of at least 1, or `scale` or `ratio` is out of range.
 
     Reference:
         Szegedy et al., Going Deeper with Convolutions, CVPR 2015, arXiv:1409.4842, section 6.
@@ -40,11 +42,8 @@ class RandomResizedCrop(keras.layers.Layer):
 
     def __init__(self, height, width, scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3), seed=None, **kwargs):
         super().__init__(**kwargs)
-        if not 0 < scale[0] <= scale[1] <= 1:
-            raise ValueError(f"Expected `scale` with 0 < least <= largest <= 1; received {scale}.")
-        if not 0 < ratio[0] <= ratio[1]:
-            raise ValueError(f"Expected `ratio` with 0 < least <= largest; received {ratio}.")
-        self.height, self.width, self.scale, self.ratio, self.seed = height, width, tuple(scale), tuple(ratio), seed
+        self.height, self.width = check_integer(height, "height"), check_integer(width, "width")
+        self.scale, self.ratio, self.seed = check_span(scale, "scale", most=1), check_span(ratio, "ratio"), seed
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.built = True
 

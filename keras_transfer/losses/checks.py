@@ -1,5 +1,7 @@
 """The checks that losses share."""
 
+from keras_transfer.checks import check_number
+
 
 def check_pair(source, target, purpose):
     """Raises an error unless both are `(rows, dim)` of one width with at least 2 rows, which `purpose` needs."""
@@ -29,7 +31,5 @@ def check_views(view_1, view_2, purpose):
 
 
 def check_temperature(temperature):
-    """Raises an error unless the temperature is positive; returns it."""
-    if not temperature > 0:
-        raise ValueError(f"Expected a positive temperature; received {temperature}.")
-    return temperature
+    """Raises an error unless the temperature is a finite number above 0; returns it."""
+    return check_number(temperature, "temperature", above=0)

@@ -2,7 +2,7 @@
 
 from keras import ops
 
-from keras_transfer.losses.checks import check_views
+from keras_transfer.losses.checks import check_temperature, check_views
 
 
 def nt_xent(view_1, view_2, temperature=0.2):
@@ -23,11 +23,13 @@ def nt_xent(view_1, view_2, temperature=0.2):
         Scalar, float32, at least 0.
 
     Raises:
-        ValueError: if the views differ in shape, are not `(rows, dim)` or have fewer than 2 rows.
+        ValueError: if the views differ in shape, are not `(rows, dim)` or have fewer than 2 rows, or the temperature is
+            not positive.
 
     Reference:
         Chen et al., A Simple Framework for Contrastive Learning of Visual Representations, ICML 2020, arXiv:2002.05709.
     """
+    check_temperature(temperature)
     features = both_views(view_1, view_2, "contrast")
     return ops.mean(contrast_rows(features, *partners(features), all_places(features), temperature))
 
@@ -49,10 +51,14 @@ def sup_con(features, labels, temperature=0.1):
     Returns:
         Scalar, float32.
 
+    Raises:
+        ValueError: if the temperature is not positive.
+
     Reference:
         Khosla et al., Supervised Contrastive Learning, NeurIPS 2020, arXiv:2004.11362, equation 2 (the mean outside of
         the logarithm).
     """
+    check_temperature(temperature)
     features = unit_rows(features)
     return ops.mean(contrast_rows(features, *positive_means(features, labels), all_places(features), temperature))
 

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_transfer.checks import check_flag
 from keras_transfer.losses.checks import check_pair
 
 
@@ -43,7 +44,7 @@ class CORAL(keras.losses.Loss):
 
     def __init__(self, normalize=True, name="coral", **kwargs):
         super().__init__(name=name, **kwargs)
-        self.normalize = normalize
+        self.normalize = check_flag(normalize, "normalize")
 
     def call(self, y_true, y_pred):
         """Returns the scalar distance between two batches of features."""

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_transfer.checks import check_flag, check_number, received
 from keras_transfer.losses.checks import check_pair
 
 FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)
@@ -28,13 +29,14 @@ def mmd(source, target, factors=FACTORS, unbiased=False):
         A scalar of at most 2, float32 at least.
 
     Raises:
-        ValueError: if the shapes do not fit, or a batch has fewer than 2 rows.
+        ValueError: if the shapes do not fit, a batch has fewer than 2 rows, or a factor is not positive.
 
     Reference:
         Gretton et al., A Kernel Two-Sample Test, JMLR 2012; several bandwidths as in Long et al., Learning Transferable
         Features with Deep Adaptation Networks, ICML 2015, arXiv:1502.02791.
     """
     check_pair(source, target, "compare distributions")
+    factors = _factors(factors)
     source_rows, target_rows = ops.shape(source)[0], ops.shape(target)[0]
     rows = ops.concatenate([source, target])
     rows = ops.cast(rows, keras.backend.result_type(rows.dtype, "float32"))
@@ -65,7 +67,7 @@ class MMD(keras.losses.Loss):
 
     def __init__(self, factors=FACTORS, unbiased=False, name="mmd", **kwargs):
         super().__init__(name=name, **kwargs)
-        self.factors, self.unbiased = tuple(factors), unbiased
+        self.factors, self.unbiased = _factors(factors), check_flag(unbiased, "unbiased")
 
     def call(self, y_true, y_pred):
         """Returns the scalar discrepancy of two batches of features."""
@@ -74,6 +76,12 @@ class MMD(keras.losses.Loss):
     def get_config(self):
         """Returns the constructor's arguments."""
         return {**super().get_config(), "factors": self.factors, "unbiased": self.unbiased}
+
+
+def _factors(factors):
+    if not isinstance(factors, tuple | list) or not factors:
+        raise ValueError(f"Expected `factors` to be a tuple of numbers above 0; received {received(factors)}.")
+    return tuple(check_number(factor, "factors", above=0) for factor in factors)
 
 
 def _squared_distances(x):

@@ -2,6 +2,7 @@
 
 from keras import ops
 
+from keras_transfer.checks import check_number
 from keras_transfer.losses.checks import check_views
 
 
@@ -15,19 +16,21 @@ def vicreg(view_1, view_2, epsilon=1e-4):
     Args:
         view_1: tensor `(n, dim)`, at least 2 rows.
         view_2: tensor `(n, dim)`, the same examples in the same order.
-        epsilon: float, keeps the gradient of the root finite.
+        epsilon: positive float, keeps the gradient of the root finite.
 
     Returns:
         Three scalars, float32. The paper weighs them by 25, 25 and 1.
 
     Raises:
-        ValueError: if the views differ in shape, are not `(rows, dim)` or have fewer than 2 rows.
+        ValueError: if the views differ in shape, are not `(rows, dim)` or have fewer than 2 rows, or `epsilon` is
+            not positive.
 
     Reference:
         Bardes, Ponce and LeCun, VICReg: Variance-Invariance-Covariance Regularization for Self-Supervised Learning,
         ICLR 2022, arXiv:2105.04906.
     """
     check_views(view_1, view_2, "estimate variances")
+    check_number(epsilon, "epsilon", above=0)
     view_1, view_2 = ops.cast(view_1, "float32"), ops.cast(view_2, "float32")
     invariance = ops.mean(ops.square(view_1 - view_2))
     (spread_1, mixed_1), (spread_2, mixed_2) = (_moments(view, epsilon) for view in (view_1, view_2))

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_transfer.checks import check_number, check_weight
 from keras_transfer.keras_internals import variable_index
 
 
@@ -19,9 +20,12 @@ class LARS(keras.optimizers.Optimizer):
     Args:
         learning_rate: float or schedule; 0.2 times batch size / 256 with a warm-up in the authors' codes.
         momentum: float, at least 0 and below 1.
-        weight_decay: float, 1e-6 in SimCLR, 1.5e-6 in Barlow Twins and BYOL.
+        weight_decay: float of at least 0, 1e-6 in SimCLR, 1.5e-6 in Barlow Twins and BYOL.
         trust: positive float, 0.001 in the papers.
         **kwargs: `name`, `clipnorm` and the other arguments of `keras.optimizers.Optimizer`.
+
+    Raises:
+        ValueError: if an argument is no such number.
 
     Example:
 
@@ -35,10 +39,12 @@ class LARS(keras.optimizers.Optimizer):
     """
 
     def __init__(self, learning_rate=0.2, momentum=0.9, weight_decay=1e-6, trust=1e-3, name="lars", **kwargs):
+        if isinstance(learning_rate, type) or not callable(learning_rate):
+            check_weight(learning_rate, "learning_rate")
         super().__init__(learning_rate=learning_rate, name=name, **kwargs)  # the decay is ours, inside the factor
-        if not 0 <= momentum < 1:
-            raise ValueError(f"Expected a `momentum` of at least 0 and below 1; received {momentum}.")
-        self.momentum, self.decay, self.trust = momentum, weight_decay, trust
+        self.momentum = check_number(momentum, "momentum", least=0, below=1)
+        self.decay = check_number(weight_decay, "weight_decay", least=0)
+        self.trust = check_number(trust, "trust", above=0)
 
     def build(self, variables):
         """Makes a momentum for each variable."""

@@ -2,6 +2,6 @@
 
 from keras_transfer.files import write_whole
 from keras_transfer.report.few_shot import FewShotReport
-from keras_transfer.report.transfer import Gain, TransferReport, paired_gain
+from keras_transfer.report.transfer import Gain, TransferReport, default_margin, paired_gain
 
-__all__ = ["FewShotReport", "Gain", "TransferReport", "paired_gain", "write_whole"]
+__all__ = ["FewShotReport", "Gain", "TransferReport", "default_margin", "paired_gain", "write_whole"]

@@ -8,44 +8,74 @@ from typing import NamedTuple
 
 import numpy as np
 
+from keras_transfer.checks import check_number
 from keras_transfer.files import write_whole
 
 CONFIDENCE = 0.95
-GAIN, NEGATIVE, NO_DIFFERENCE = "gain", "negative transfer", "no difference"
+ACCURACY_MARGIN = 0.01
+GAIN, NEGATIVE, NO_DIFFERENCE, INCONCLUSIVE = "gain", "negative transfer", "no difference", "inconclusive"
 # From Okabe & Ito's palette, which colour-blind readers can tell apart.
-COLORS = {GAIN: "#0072B2", NEGATIVE: "#D55E00", NO_DIFFERENCE: "#555555"}
+COLORS = {GAIN: "#0072B2", NEGATIVE: "#D55E00", NO_DIFFERENCE: "#555555", INCONCLUSIVE: "#CC79A7"}
 
 
 class Gain(NamedTuple):
-    """Mean paired gain of a method over a baseline with its 95 % confidence interval, in the unit of the scores."""
+    """Mean paired gain of a method over a baseline with its 95 % confidence interval, in the unit of the scores.
+
+    Attributes:
+        mean: float.
+        low: float, where the interval begins.
+        high: float, where it ends.
+        margin: float, the largest difference that counts as none, in the same unit; None: none is stated.
+    """
 
     mean: float
     low: float
     high: float
+    margin: float | None = None
 
     @property
     def verdict(self):
-        """What may be said: `"gain"` (interval above 0), `"negative transfer"` (below 0) or `"no difference"`."""
-        return GAIN if self.low > 0 else NEGATIVE if self.high < 0 else NO_DIFFERENCE
+        """What may be said, by the interval alone.
+
+        `"gain"`: it lies above 0. `"negative transfer"`: below 0. `"no difference"`: it holds 0 and lies between
+        -margin and +margin. `"inconclusive"`: it reaches further, or no margin is stated: more seeds may tell.
+        """
+        if self.low > 0 or self.high < 0:
+            return GAIN if self.low > 0 else NEGATIVE
+        within = self.margin is not None and -self.margin <= self.low and self.high <= self.margin
+        return NO_DIFFERENCE if within else INCONCLUSIVE
 
 
-def paired_gain(method, baseline):
+def default_margin(metric):
+    """Returns the margin of a metric where none is stated: 0.01, one point, for accuracies; None for any other.
+
+    Args:
+        metric: its name; those that end in `accuracy` are fractions.
+    """
+    return ACCURACY_MARGIN if metric.endswith("accuracy") else None
+
+
+def paired_gain(method, baseline, margin=None):
     """Returns the gain of a method over a baseline that ran on the same seeds, with Student's paired t interval (95 %).
 
     Args:
         method: scores `(seeds,)` of the method, higher is better; at least 2.
         baseline: scores `(seeds,)` of the baseline, in the same order of seeds.
+        margin: float of at least 0, the largest difference that counts as none; None: none is stated, and what is
+            neither gain nor negative transfer is inconclusive.
 
     Returns:
         A `Gain`.
 
     Raises:
-        ValueError: if the shapes differ, there are fewer than 2 seeds, or a score is not finite.
+        ValueError: if the shapes differ, there are fewer than 2 seeds, a score is not finite, or the margin is
+            negative.
 
     Example:
         >>> paired_gain([0.80, 0.82, 0.81], [0.70, 0.71, 0.69]).verdict
         'gain'
     """
+    margin = None if margin is None else check_number(margin, "margin", least=0)
     method, baseline = np.asarray(method, "float64"), np.asarray(baseline, "float64")
     if method.ndim != 1 or method.shape != baseline.shape:
         raise ValueError(f"Expected one score per seed for both; received shapes {method.shape} and {baseline.shape}.")
@@ -59,8 +89,8 @@ def paired_gain(method, baseline):
         raise ImportError("Confidence intervals need scipy: pip install 'keras_transfer[recipes]'") from error
     gains = method - baseline
     quantile = stats.t.ppf((1 + CONFIDENCE) / 2, len(gains) - 1)
-    mean, margin = float(gains.mean()), float(quantile * gains.std(ddof=1) / len(gains) ** 0.5)
-    return Gain(mean, mean - margin, mean + margin)
+    mean, half = float(gains.mean()), float(quantile * gains.std(ddof=1) / len(gains) ** 0.5)
+    return Gain(mean, mean - half, mean + half, margin)
 
 
 class TransferReport:
@@ -68,6 +98,9 @@ class TransferReport:
 
     Each method is compared, seed by seed, with the baseline of the highest mean: choosing among the baselines by the
     very metric that is reported can only help the baseline. The intervals are not widened for the number of methods.
+
+    A verdict is one of four, see `Gain.verdict`: gain, negative transfer, no difference (the interval lies within the
+    stated margin), inconclusive (it does not: few seeds say little).
 
     Metrics named `...accuracy` are fractions in [0, 1], shown in % and their gain in points; `seconds` is shown as
     time in s; any other as it is.
@@ -77,12 +110,15 @@ class TransferReport:
             least 2), every run with the same metrics (finite).
         baselines: name or names of the arms that are baselines.
         metric: name of the metric that is compared; higher is better.
+        margin: float of at least 0, the largest difference of the metric that counts as none, in its unit; None: 0.01,
+            one point, for accuracies, and none for other metrics.
         extra: what else belongs to the record (config, history), a dict kept in `report.json`: arrays and tuples
             become lists there, and what JSON does not know becomes its string.
 
     Raises:
         ValueError: if there is no baseline, no method or no such metric, the seeds or metrics of two arms differ,
-            there are fewer than 2 seeds, a value is not finite, or an accuracy lies outside [0, 1].
+            there are fewer than 2 seeds, a value is not finite, an accuracy lies outside [0, 1], or the margin is
+            negative.
 
     Example:
         >>> runs = {
@@ -94,10 +130,11 @@ class TransferReport:
         >>> report.save("runs/adapt_digits")
     """
 
-    def __init__(self, runs, baselines, metric="target_accuracy", extra=None):
+    def __init__(self, runs, baselines, metric="target_accuracy", extra=None, margin=None):
         self.baselines = [baselines] if isinstance(baselines, str) else list(baselines)
         self.metric = metric
         _check(runs, self.baselines, metric)
+        self.margin = default_margin(metric) if margin is None else check_number(margin, "margin", least=0)
         self.runs = {
             arm: {int(seed): {name: float(value) for name, value in run.items()} for seed, run in sorted(seeds.items())}
             for arm, seeds in runs.items()
@@ -130,7 +167,7 @@ class TransferReport:
 
     def gain(self, method):
         """Returns the `Gain` of a method over `baseline`, in the unit of the metric (of accuracies: a fraction)."""
-        return paired_gain(self.scores(method), self.scores(self.baseline))
+        return paired_gain(self.scores(method), self.scores(self.baseline), self.margin)
 
     def sentence(self, method):
         """Returns the verdict on a method in one sentence."""
@@ -149,6 +186,7 @@ class TransferReport:
         notes = [
             f"Mean ± standard deviation over {len(self.seeds)} seeds ({', '.join(map(str, self.seeds))}); "
             f"gain over the baseline (*) with its 95 % interval, paired by seed.",
+            self._margin_text(),
             *map(self.sentence, self.methods),
         ]
         return "\n".join([lines[0], "-" * (sum(widths) + 2 * len(widths) - 2), *lines[1:], "", *notes])
@@ -175,6 +213,7 @@ class TransferReport:
             panel.spines[["top", "right"]].set_visible(False)
         panels[0].set_ylabel(display.heading)
         legend = f"dots: {len(self.seeds)} seeds, paired by lines; bars: means; brackets: 95 % interval"
+        legend = f"{legend}\n{self._margin_text()}"
         figure.supxlabel(legend, fontsize=9)
         return figure
 
@@ -187,6 +226,7 @@ class TransferReport:
             "baselines": self.baselines,
             "baseline": self.baseline,
             "confidence": CONFIDENCE,
+            "margin": self.margin,
             "gains": {method: {**gain._asdict(), "verdict": gain.verdict} for method, gain in gains.items()},
             "means": {arm: {m: float(v.mean()) for m, v in row.items()} for arm, row in values.items()},
             "deviations": {arm: {m: float(v.std(ddof=1)) for m, v in row.items()} for arm, row in values.items()},
@@ -211,15 +251,22 @@ class TransferReport:
         """Returns the report in a `report.json`; what was computed from the raw values is computed anew."""
         saved = json.loads(Path(path).read_text(encoding="utf-8"))
         runs = {arm: {int(seed): run for seed, run in seeds.items()} for arm, seeds in saved["runs"].items()}
-        return cls(runs, saved["baselines"], saved["metric"], saved["extra"])
+        return cls(runs, saved["baselines"], saved["metric"], saved["extra"], saved.get("margin"))
 
     def _mean_text(self, arm, metric):
         display, scores = _display(metric), self.scores(arm, metric)
         return " ± ".join(f"{display.scale * value:{display.digits}}" for value in (scores.mean(), scores.std(ddof=1)))
 
+    def _margin_text(self):
+        if self.margin is None:
+            return "No margin of no difference is stated: what is neither gain nor negative transfer is inconclusive."
+        display = _display(self.metric)
+        size = f"{display.scale * self.margin:.3g}{display.gain_unit}"
+        return f"No difference: the interval lies within ±{size}; inconclusive: it reaches further."
+
     def _gain_text(self, method):
         display = _display(self.metric)
-        mean, low, high = (f"{display.scale * value:+{display.digits}}" for value in self.gain(method))
+        mean, low, high = (f"{display.scale * value:+{display.digits}}" for value in self.gain(method)[:3])
         return f"{mean} [{low}, {high}]{display.gain_unit}"
 
 

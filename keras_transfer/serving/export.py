@@ -1,31 +1,49 @@
 """From a model to a SavedModel version that TF Serving loads."""
 
 import pathlib
+import time
 
 import keras
-import tensorflow as tf
 
-from keras_transfer.model import signatures_of
-from keras_transfer.serving.versions import check_target, describe, write_version
-from keras_transfer.signatures import Signature, embedded, named, reader
+from keras_transfer.serving.served import answered_names, served_signatures
+from keras_transfer.serving.verify import verify_folder
+from keras_transfer.serving.versions import check_target, describe, to_json, write_version
 
 
 def export(
-    model, path, x, version=None, *, classes=None, preprocessing=None, embed=None, input_name="images", metrics=None
+    model,
+    path,
+    x,
+    version=None,
+    *,
+    classes=None,
+    outputs=None,
+    preprocessing=None,
+    embed=None,
+    input_name="images",
+    metrics=None,
+    verify=True,
+    tolerance=1e-5,
 ):
     """Writes `model` as the SavedModel `<path>/<version>/`, which TF Serving loads and any client can read.
 
     What is served is what the model's `signatures` say, all with a first axis of any length and float32 outputs
-    whatever the dtype policy:
+    whatever the dtype policy. What the model's output is, its user states by `classes` and `outputs`:
 
-    - `serving_default`: `logits` (batch, classes), `probabilities` (batch, classes), `class_id` (batch,) int64 and,
-      where `classes` are given, `class_name` (batch,) strings. A head of one logit z is binary: `probabilities` is
-      (batch, 2), sigmoid(-z) and sigmoid(z). A method with an `encoder`, no `head` and no `classes` serves `features`.
-      A Keras model with a dict of outputs serves each under its key.
+    - Neither: `serving_default` answers `prediction`, as it is, of any shape (batch, ...). A method with an `encoder`
+      and no `head` serves `features`. A Keras model with a dict of outputs serves each under its key.
+    - `classes`, or `outputs="logits"`: `logits` (batch, classes), `probabilities` (batch, classes), `class_id` (batch,)
+      int64 and, where `classes` are given, `class_name` (batch,) strings. A head of one logit z is binary:
+      `probabilities` is (batch, 2), sigmoid(-z) and sigmoid(z). A model that ends in a softmax or a sigmoid is refused.
+    - `outputs="probabilities"`: the same without `logits`, of a model that ends in a softmax, or of one column p in a
+      sigmoid: then `probabilities` is 1 - p and p.
+    - `outputs="multi_label"`: `probabilities` (batch, labels), each a sigmoid of its own, and the `logits` where the
+      model does not end in that sigmoid itself.
+    - A row whose probabilities are NaN, as of an input that is NaN, has the `class_id` -1 and the `class_name` "".
     - `embed`: `features` (batch, dim), of a method with an `encoder`, or where `embed` is given.
     - Of several tasks `serving_default` answers all, each prediction under the task's name, and a signature of the
-      task's name that one alone: no other head is computed. A task that has `classes` adds `<task>_probabilities`,
-      `<task>_class_id` and `<task>_class_name`.
+      task's name that one alone: no other head is computed. A task that has `classes` or `outputs` adds
+      `<task>_probabilities`, `<task>_class_id` and `<task>_class_name`.
     - Of few-shot methods `serving_default` embeds, and `classify_episode` takes `support` (rows, ...), `labels` (rows,)
       int32 and `query` (queries, ...) to `logits` (queries, classes), `probabilities` and `class_id`; labels are 0 to
       classes - 1, each at least once, of any number of classes. `PrototypicalNetwork` adds `distance` (queries,), the
@@ -34,15 +52,21 @@ def export(
       labels that are not there; `merge` takes `prototypes`, `counts`, `new_prototypes` and `new_counts` to those of all
       examples together, where a new class is a new label; `classify` takes `prototypes`, `counts` and `query`.
     - Of methods that adapt their weights (`MAML`, `ANIL`, `Reptile`) `adapt_and_classify`, which is `serving_default`
-      too, takes `support`, `labels` and `query` to `logits` (queries, ways), `probabilities` and `class_id`; or, for a
-      regression, `adapt_and_predict` takes `support`, `targets` (rows, outputs) and `query` to `prediction`. The
-      gradient steps are part of the graph.
+      too, takes `support`, `labels` and `query` to `logits` (queries, ways), `probabilities` and `class_id`, where
+      `classes` or `outputs` state that. Otherwise `adapt_and_predict` takes `support`, `labels`, or for a regression
+      `targets` (rows, outputs), and `query` to `prediction`. The gradient steps are part of the graph.
+
+    Each signature refuses a request whose inputs have another rank or other sizes behind the first axis than `x`, and
+    labels that would make more classes than the request has rows; of `prototypes`, than rows and 4,096 earlier classes.
 
     The server keeps no state: prototypes travel with the caller. TF Serving can batch the requests of signatures that
     the card calls `rowwise`; those of episodes must not be batched, since their inputs differ in length.
 
     Only the variables that these signatures use are stored, each once. The version is written to a hidden directory
-    beside it, whose name no server takes for a version, and renamed when complete; a failure leaves nothing behind.
+    beside it, whose name no server takes for a version, verified there on the first 16 rows of `x`, and renamed: what a
+    server sees is complete and has been compared with the model in another process, see `kt.serving.verify`, whose
+    time is printed. A failure leaves nothing behind; what a process that was killed left, the next export of that model
+    removes.
     `assets.extra/`, the place the SavedModel format keeps for files that its loaders ignore, holds `card.json` and,
     where tensorflow-serving-api is installed, warm-up requests with the first 4 rows of `x`, one per signature.
 
@@ -54,14 +78,22 @@ def export(
             warm-up requests, so pass rows that show the range. For a few-shot method also one episode,
             `{"support": (rows, labels), "query": rows}`, without which labels are made up for the request; labels of a
             float dtype are the targets of a regression.
-        version: positive int; by default one more than the highest version in `path`.
+        version: positive int, below 2**63; by default one more than the highest version in `path`. If another export
+            takes it in the meantime, this one gets the next number, and a warning says so.
         classes: class names in the order of the logits; two for a head of one logit. For several tasks a dict of the
             names of those tasks that are classifications.
+        outputs: what the output is: None, `"logits"`, `"probabilities"`, `"multi_label"`; or
+            `"multi_label_probabilities"` for a sigmoid that the network hides in a layer's own `call`. For several
+            tasks a dict; one for all that have `classes`.
         preprocessing: from `x` to the model's input, stored in the graph: raw uint8 images in, say. A layer or any
             callable of TensorFlow or `keras.ops`; a layer, where it holds weights or lookup tables.
         embed: network from the model's input to features, in place of what the method's own `embed` serves.
         input_name: name of the one input; a tuple of inputs is named `<input_name>_0`, `<input_name>_1`, ...
-        metrics: what the card shall say about quality, `{"target_accuracy": 0.93}`; anything JSON can hold.
+        metrics: what the card shall say about quality, `{"target_accuracy": 0.93}`; anything JSON can hold. NaN and
+            infinity become null.
+        verify: bool, whether the version is verified before it is published. The first verification of a process starts
+            another one, which takes some seconds.
+        tolerance: what passes, as for `kt.serving.verify`.
 
     Returns:
         The `pathlib.Path` of the version.
@@ -70,14 +102,14 @@ def export(
         NotADirectoryError: `path`, or a parent of it, is a file.
         FileExistsError: the version exists.
         ValueError: unbuilt model; a version that is no positive int; as many `classes` as the head has not; output
-            that is not one tensor (batch, ..., dim).
+            that is not one tensor, or not what it is stated to be; outputs or weights that are NaN or infinite; two
+            outputs of one name; an export that differs from the model.
         RuntimeError: Keras runs on another backend than TensorFlow.
 
     Example:
     ```python
     to_unit = keras.layers.Rescaling(1 / 255)
     kt.export(model, "saved_models/digits", x_test, classes="0123456789", preprocessing=to_unit)
-    kt.serving.verify("saved_models/digits", model, x_test[:8], preprocessing=to_unit)
     ```
     """
     path = pathlib.Path(path)
@@ -85,37 +117,40 @@ def export(
     if not (model.built or (model.layers and all(layer.built for layer in model.layers))):
         raise ValueError(f"Expected a built model; received {model.name!r}, which has seen no batch yet.")
     classes = _strings(classes)
-    signatures = served_signatures(model, x, classes, preprocessing, embed, input_name)
+    signatures = served_signatures(model, x, classes, preprocessing, embed, input_name, outputs)
+    owners = [model, *(part for part in (preprocessing, embed) if isinstance(part, keras.Layer))]
     card = {
         "model": type(model).__name__,
         "input_name": input_name,
         "inputs": {s: {name: describe(value) for name, value in of.request.items()} for s, of in signatures.items()},
-        "outputs": {s: sorted(of.answer(_first_row(of))) for s, of in signatures.items()},  # before the work: it runs
+        "outputs": answered_names(signatures, owners),  # before the work: it runs
         "rowwise": [s for s, of in signatures.items() if of.rowwise],
         "classes": classes,
+        "stated": outputs,
         "metrics": metrics or {},
     }
-    owners = [model, *(part for part in (preprocessing, embed) if isinstance(part, keras.Layer))]
-    return write_version(path, version, signatures, owners, card)
+    to_json(card)
+    told = ""
 
+    def check(folder):
+        nonlocal told
+        if verify:
+            start = time.perf_counter()
+            found = verify_folder(folder, signatures, owners, tolerance)
+            largest, seconds = max(found.differences.values()), time.perf_counter() - start
+            told = f"verified in {seconds:.1f} s, largest difference {largest:.1e}"
 
-def served_signatures(model, x, classes, preprocessing, embed, input_name):
-    """Returns `{name: Signature}` of all that `export` serves; see there."""
-    signatures = signatures_of(model, x, classes, preprocessing, input_name)
-    if embed is None:
-        return signatures
-    request = named(x, input_name)
-    read = reader(x, request, preprocessing)
-    features = Signature(lambda inputs: embedded(embed(read(inputs), training=False)), request)
-    return {**signatures, "embed": features}
-
-
-def _first_row(signature):
-    rows = 1 if signature.rowwise else None
-    return {name: tf.constant(value[:rows]) for name, value in signature.request.items()}
+    written = write_version(path, version, signatures, owners, card, check)
+    if told:
+        print(f"{written}: {told}")
+    return written
 
 
 def _strings(classes):
     if isinstance(classes, dict):
         return {task: _strings(names) for task, names in classes.items()}
-    return None if classes is None else [str(name) for name in classes]
+    names = None if classes is None else [str(name) for name in classes]
+    twice = sorted({name for name in names or () if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"Expected a name of its own for each class; received {', '.join(twice)} more than once.")
+    return names

@@ -2,9 +2,12 @@
 
 import datetime
 import json
+import math
 import pathlib
 import platform
+import re
 import sys
+import types
 import warnings
 
 import keras
@@ -12,15 +15,18 @@ import numpy as np
 import tensorflow as tf
 
 from keras_transfer.files import write_folder_whole
+from keras_transfer.serving.served import check_stored, variables_of
 
 CARD = "assets.extra/card.json"
 WARM_UP = "assets.extra/tf_serving_warmup_requests"
 WARM_UP_ROWS = 4
-OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"  # the one entry of a checkpoint that is no variable
+HIGHEST = 2**63 - 1  # servers keep versions as int64
 
 
-def write_version(path, version, signatures, owners, card):
+def write_version(path, version, signatures, owners, card, check):
     """Writes a SavedModel version beside the others, whole or not at all.
+
+    Where somebody else takes the version in the meantime, it gets the next number, with a warning if it was asked for.
 
     Args:
         path: `pathlib.Path` of the directory of the versions.
@@ -28,6 +34,7 @@ def write_version(path, version, signatures, owners, card):
         signatures: `{name: kt.signatures.Signature}`.
         owners: layers and models whose variables and lookup tables the functions use.
         card: dict of what shall be known about the model.
+        check: function of the path of the complete folder, which has no version yet: what it raises ends the export.
 
     Returns:
         The `pathlib.Path` of the version.
@@ -63,13 +70,57 @@ def write_version(path, version, signatures, owners, card):
         (folder / "assets.extra").mkdir()
         card["warm_up_requests"] = _write_warm_up(folder / WARM_UP, path.resolve().name, signatures)
         stored = dict(tf.train.list_variables(str(folder / "variables/variables")))
-        card["parameters"] = sum(int(np.prod(stored[key])) for key in stored if key != OBJECT_GRAPH)
+        card["parameters"] = sum(int(np.prod(stored[key])) for key in variables_of(stored))
+        card["needs"] = packages_of(operations(folder))
         (folder / CARD).write_text(to_json(card), encoding="utf-8")
+        check_stored(folder, owners)
+        check(folder)
 
     def name():
-        return str(version or max(versions(path), default=0) + 1)
+        taken = versions(path)
+        return str(version if version is not None and version not in taken else next_version(path))
 
-    return write_folder_whole(path, write, name)
+    written = write_folder_whole(path, write, name)
+    if version is not None and written.name != str(version):
+        warnings.warn(
+            f"Expected version {version} to be free, as it was before; another export took it. This one is "
+            f"{written.name}.",
+            stacklevel=3,
+        )
+    return written
+
+
+def operations(folder):
+    """Returns the names of the operations in the graph of a SavedModel."""
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    saved = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
+    found = set()
+    for graph in saved.meta_graphs:
+        found |= {node.op for node in graph.graph_def.node}
+        found |= {node.op for function in graph.graph_def.library.function for node in function.node_def}
+        found -= {function.signature.name for function in graph.graph_def.library.function}
+    return found
+
+
+def packages_of(names):
+    """Returns the packages besides TensorFlow that bring any of these operations, such as tensorflow_text.
+
+    They are imported here, and a server needs their libraries too.
+    """
+
+    def plain(name):
+        return re.sub("[^a-z0-9]", "", name.lower())
+
+    more = {plain(name) for name in names if not hasattr(tf.raw_ops, name)}
+    found = set()
+    for name, module in list(sys.modules.items()) if more else []:
+        if name.split(".")[0] == "tensorflow" or not isinstance(module, types.ModuleType):
+            continue
+        for part in list(vars(module).values()):
+            if isinstance(part, types.ModuleType) and "_IS_TENSORFLOW_PLUGIN" in vars(part):
+                found |= {name.split(".")[0] for function in vars(part) if plain(function) in more}
+    return sorted(found)
 
 
 def _write_warm_up(file, model_name, signatures):
@@ -91,14 +142,21 @@ def _write_warm_up(file, model_name, signatures):
 
 
 def to_json(card):
-    """Returns a card as JSON text; raises TypeError for metrics that JSON cannot hold."""
+    """Returns a card as JSON text, with null for NaN and infinity; raises TypeError for what JSON cannot hold."""
 
     def plain(value):
         if isinstance(value, (np.generic, np.ndarray)):
-            return value.tolist()
+            return plain(value.tolist())
+        if isinstance(value, dict):
+            return {key: plain(part) for key, part in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [plain(part) for part in value]
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    def refuse(value):
         raise TypeError(f"Expected metrics that JSON can hold; received {value!r}.")
 
-    return json.dumps(card, indent=2, ensure_ascii=False, default=plain)
+    return json.dumps(plain(card), indent=2, ensure_ascii=False, allow_nan=False, default=refuse)
 
 
 def dtype_of(value):
@@ -107,14 +165,26 @@ def dtype_of(value):
 
 
 def describe(value):
-    """Returns what a card says of an input."""
+    """Returns what a card says of an input: its range is that of its finite numbers."""
     shown = {"shape": [None, *value.shape[1:]], "dtype": dtype_of(value)}
-    return shown if value.dtype.kind in "SU" else {**shown, "min": value.min(), "max": value.max()}
+    if value.dtype.kind in "SU":
+        return shown
+    known = value[np.isfinite(value)] if value.dtype.kind == "f" else value
+    return {**shown, "min": known.min(), "max": known.max()} if known.size else shown
 
 
 def versions(path):
     """Returns `{number: path}` of the versions in a directory."""
-    return {int(child.name): child for child in path.glob("*") if child.name.isdecimal()}
+    found = {int(child.name): child for child in path.glob("*") if re.fullmatch("[0-9]+", child.name)}
+    return {number: child for number, child in found.items() if number <= HIGHEST}  # no server sees others
+
+
+def next_version(path):
+    """Returns one more than the highest version in a directory; raises ValueError where a server could not read it."""
+    highest = max(versions(path), default=0)
+    if highest == HIGHEST:
+        raise ValueError(f"Expected a version below {HIGHEST} in {path}, to export the next; received {highest}.")
+    return highest + 1
 
 
 def check_target(path, version):
@@ -125,9 +195,12 @@ def check_target(path, version):
     if keras.backend.backend() != "tensorflow":
         raise RuntimeError(f"Expected Keras on the TensorFlow backend to export; received {keras.backend.backend()!r}.")
     if version is None:
+        next_version(path)
         return
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         raise ValueError(f"Expected a positive int as version; received {version!r}.")
+    if version > HIGHEST:
+        raise ValueError(f"Expected a version of at most 2**63 - 1, as servers can read it; received {version}.")
     if version in versions(path):
         raise FileExistsError(
             f"Expected a version that does not exist; received {version}, found {path / str(version)}."

@@ -3,6 +3,7 @@
 import keras
 
 from keras_transfer import gradients
+from keras_transfer.checks import check_number
 from keras_transfer.weightings.base import GradientWeighting
 
 
@@ -25,9 +26,7 @@ class CAGrad(GradientWeighting):
 
     def __init__(self, strength=0.5, on="parameters", **kwargs):
         super().__init__(on, **kwargs)
-        if not 0 <= strength < 1:
-            raise ValueError(f"Expected `strength` in [0, 1); received {strength}.")
-        self.strength = strength
+        self.strength = check_number(strength, "strength", least=0, below=1)
 
     def coefficients(self, gram):
         """Returns the coefficients, times the number of tasks."""

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_transfer.checks import check_integer, check_number
 from keras_transfer.gradients import TINY
 from keras_transfer.weightings.base import Weighting
 
@@ -28,11 +29,8 @@ class DynamicWeightAverage(Weighting):
 
     def __init__(self, steps=100, temperature=2.0, **kwargs):
         super().__init__(**kwargs)
-        if steps < 1 or not temperature > 0:
-            raise ValueError(
-                f"Expected `steps` of at least 1 and a positive `temperature`; received {steps}, {temperature}."
-            )
-        self.steps, self.temperature = steps, temperature
+        self.steps = check_integer(steps, "steps")
+        self.temperature = check_number(temperature, "temperature", above=0)
 
     def build(self, input_shape):
         """Makes the windows' means and the count of steps."""

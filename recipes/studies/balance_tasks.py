@@ -156,7 +156,7 @@ def main(config):
             print(f"seed {seed}, {arm}: {found}, rate {rates[arm]}, {seconds[arm][seed]:.0f} s", flush=True)
     report = None
     if len(config.seeds) > 1 and "equal" in config.weightings and len(config.weightings) > 1:
-        report = kt.report.TransferReport({arm: tests[arm] for arm in config.weightings}, "equal", "change")
+        report = kt.report.TransferReport({arm: tests[arm] for arm in config.weightings}, "equal", "change", margin=1.0)
     record = {
         "tests": tests,
         "report": report and report.to_dict(),

@@ -153,6 +153,7 @@ def main(config):
     }
     export = {
         "x": test[0][:8],
+        "outputs": "logits",
         "requests": episodes.requests(test, [(config.ways, shots, 3 + shots) for shots in (1, 2, 5)], rotations=True),
         # Adam divides by the gradient's size: where a gradient is about zero, rounding decides, 50 times.
         "tolerance": 0.05 if config.method == "reptile" else 1e-4,

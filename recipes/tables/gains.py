@@ -5,7 +5,7 @@ import statistics
 from typing import NamedTuple
 
 import keras_transfer as kt
-from recipes.tables.rows import records
+from recipes.tables.rows import records, verdict
 
 FAMILIES = {
     "adaptation": "Domain adaptation",
@@ -50,7 +50,7 @@ ARMS = {
 
 
 class Measured(NamedTuple):
-    """A gain over the baseline of its case, in points of % with its 95 % interval, and the verdict of its report."""
+    """A gain over the baseline of its case, in points of % with its 95 % interval, and what may be said of it."""
 
     family: str
     case: str
@@ -81,7 +81,7 @@ def measured(results):
     for case, record in records(results / "pretrain_views"):
         for labels, report in record["reports"].items():
             kept = {arm: gain for arm, gain in report["gains"].items() if arm != "chosen"}  # it is one of the others
-            yield from _gains({"gains": kept}, "self_supervised", f"{case}, {labels}")
+            yield from _gains({**report, "gains": kept}, "self_supervised", f"{case}, {labels}")
     for case, record in records(results / "train_tasks"):
         for task, report in record["reports"].items():
             for gain in _gains(report, "multitask", case):
@@ -93,7 +93,7 @@ def measured(results):
 def _gains(report, family, case, scale=100):
     for arm, gain in report["gains"].items():
         numbers = (scale * gain[name] for name in ("mean", "low", "high"))
-        yield Measured(family, case, arm, *numbers, gain["verdict"])
+        yield Measured(family, case, arm, *numbers, verdict(report, arm))
 
 
 def best(gains):

@@ -8,7 +8,12 @@ from PIL import Image
 from recipes.tables.gains import FAMILIES, best_of_cases, sinusoids
 
 OTHER = "#666666"
-COLORS = {"gain": "#0072B2", "no difference": OTHER, "negative transfer": "#D55E00"}  # Okabe and Ito's
+COLORS = {  # Okabe and Ito's
+    "gain": "#0072B2",
+    "no difference": OTHER,
+    "inconclusive": "#CC79A7",
+    "negative transfer": "#D55E00",
+}
 NETWORKS = {"maml": "MAML", "pretrained": "fine-tuned"}
 
 

@@ -3,6 +3,9 @@
 import json
 import statistics
 
+import keras_transfer as kt
+
+MARGINS = {"change": 1.0}  # of records that state none: of a mean change in %, as of accuracies, one point
 METHODS = {"dann": "DANN", "deep_coral": "Deep CORAL", "dan": "DAN"}
 
 
@@ -15,7 +18,7 @@ def adapt_digits(results):
         before = spread_of(report, report["baseline"], "target_accuracy")
         for method, gain in report["gains"].items():
             after = spread_of(report, method, "target_accuracy")
-            yield row(case, METHODS[method], before, after, interval(gain), gain["verdict"])
+            yield row(case, METHODS[method], before, after, interval(gain), verdict(report, method))
 
 
 def finetune_photos(results):
@@ -25,7 +28,7 @@ def finetune_photos(results):
     for case, report in records(results / "finetune_photos", *first):
         for arm in (report["baseline"], *report["gains"]):
             mean, gain = report["means"][arm], report["gains"].get(arm)
-            told = (interval(gain), gain["verdict"]) if gain else ("", "baseline")
+            told = (interval(gain), verdict(report, arm)) if gain else ("", "baseline")
             costs = f"{mean['trained_parameters']:,.0f}", f"{mean['seconds']:.0f}", f"{mean['file_megabytes']:.2f}"
             yield row(case, arm, spread_of(report, arm, "accuracy"), *told, *costs)
 
@@ -86,7 +89,8 @@ def pretrain_views(results):
         for labels, report in record["reports"].items():
             for arm, runs in record["few_labels"][labels].items():
                 gain = report["gains"].get(arm)
-                told = (interval(gain), gain["verdict"]) if gain else ("", "baseline" * (arm == report["baseline"]))
+                at_baseline = "", "baseline" * (arm == report["baseline"])
+                told = (interval(gain), verdict(report, arm)) if gain else at_baseline
                 chosen = ", chosen" * (arm == report["extra"]["chosen"])
                 accuracy = spread([run["test"] for run in runs.values()])
                 yield row(case, labels, arm, accuracy, told[0], told[1] + chosen)
@@ -103,7 +107,9 @@ def train_tasks(results):
         for task, report in record["reports"].items():
             gain = report["gains"]["shared"]
             arms = (spread_of(report, arm, "accuracy") for arm in ("single", "shared"))
-            yield row(case, task, *arms, interval(gain), gain["verdict"], *(f"{share:.0%}" for share in costs))
+            yield row(
+                case, task, *arms, interval(gain), verdict(report, "shared"), *(f"{share:.0%}" for share in costs)
+            )
 
 
 def balance_tasks(results):
@@ -119,8 +125,9 @@ def balance_tasks(results):
                 cells.append(f"{scale * statistics.mean(values):.{digits}f}" if values else "")
             changes = [run["change"] for run in runs.values() if "change" in run]
             cells.append(f"{statistics.mean(changes):+.1f} ± {statistics.stdev(changes):.1f}" if changes else "")
-            gain = record["report"]["gains"].get(arm)
-            yield row(case, arm, *cells, *((interval(gain, 1), gain["verdict"]) if gain else ("", "")))
+            report = record["report"]
+            gain = report["gains"].get(arm)
+            yield row(case, arm, *cells, *((interval(gain, 1), verdict(report, arm)) if gain else ("", "")))
 
 
 TABLES = {
@@ -149,6 +156,18 @@ def header(*cells, below=False):
 def row(*cells):
     """Returns one row of a Markdown table."""
     return f"| {' | '.join(cells)} |"
+
+
+def verdict(report, arm):
+    """Returns what may be said of an arm, by its interval: older records keep another word, and no margin.
+
+    Args:
+        report: record of a `kt.report.TransferReport`.
+        arm: name of the method.
+    """
+    metric, gain = report["metric"], report["gains"][arm]
+    margin = report["margin"] if "margin" in report else MARGINS.get(metric, kt.report.default_margin(metric))
+    return kt.report.Gain(gain["mean"], gain["low"], gain["high"], margin).verdict
 
 
 def interval(gain, scale=100):

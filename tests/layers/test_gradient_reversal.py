@@ -28,7 +28,7 @@ def test_forward_is_the_identity_to_the_last_bit(dtype, strength):
     np.testing.assert_array_equal(ops.convert_to_numpy(y), values)
 
 
-@pytest.mark.parametrize("strength", [0.0, 0.25, 1.0, 3.0, -2.0])
+@pytest.mark.parametrize("strength", [0.0, 0.25, 1.0, 3.0])
 def test_gradient_is_multiplied_by_minus_strength(strength):
     np.testing.assert_allclose(gradient_below(kt.layers.GradientReversal(strength)), -strength * slopes)
 

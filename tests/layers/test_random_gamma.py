@@ -41,9 +41,9 @@ def test_contract():
 @pytest.mark.parametrize(
     "settings, message",
     [
-        ({"gamma": (0.0, 2.0)}, "`gamma` with 0 < least"),
-        ({"gain": (0.9, 0.3)}, "`gain` with 0 < least"),
-        ({"value_range": (-1, 1)}, "`value_range` from 0"),
+        ({"gamma": (0.0, 2.0)}, "`gamma` to be a pair .* 0 < least"),
+        ({"gain": (0.9, 0.3)}, "`gain` to be a pair .* 0 < least"),
+        ({"value_range": (-1, 1)}, "`value_range` to be a pair .0, high.; received .-1, 1."),
     ],
 )
 def test_bad_ranges(settings, message):

@@ -76,7 +76,9 @@ def test_class_weighs_rows_and_trains_on_stored_logits():
 @pytest.mark.parametrize("temperature", [0.0, -1.0, float("nan")])
 def test_temperature_that_is_not_positive(temperature):
     for make in (lambda t: kt.losses.distillation(logits(), logits(), t), kt.losses.DistillationLoss):
-        with pytest.raises(ValueError, match=f"Expected a positive temperature; received {temperature}"):
+        with pytest.raises(
+            ValueError, match=f"Expected `temperature` to be a finite number above 0; received {temperature}"
+        ):
             make(temperature)
 
 

@@ -63,5 +63,5 @@ def test_config_and_resuming(tmp_path):
 
 
 def test_momentum_is_checked():
-    with pytest.raises(ValueError, match="at least 0 and below 1; received 1.5"):
+    with pytest.raises(ValueError, match="`momentum` to be .* at least 0 and below 1; received 1.5"):
         kt.optimizers.LARS(momentum=1.5)

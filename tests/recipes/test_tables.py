@@ -1,6 +1,7 @@
 import json
 import os
 import pathlib
+import re
 import shutil
 
 import numpy as np
@@ -178,7 +179,45 @@ def test_sinusoids_compare_seed_by_seed(tmp_path):
     write(tmp_path / "maml_sinusoid", "10", {"mean_squared_error": errors})
     medians, gain = gains.sinusoids(tmp_path, steps=1)
     assert medians == {"maml": [2.0, 0.2], "pretrained": [2.0, 1.2]}
-    np.testing.assert_allclose(gain, (1.0, 1.0, 1.0))  # each seed gains 1: no spread
+    np.testing.assert_allclose(gain[:3], (1.0, 1.0, 1.0))  # each seed gains 1: no spread
+
+
+@pytest.mark.parametrize(
+    "low, high, metric, margin, expected",
+    [
+        (-0.02, 0.005, "accuracy", {}, "inconclusive"),
+        (-0.009, 0.01, "target_accuracy", {}, "no difference"),
+        (-0.9, 0.7, "change", {}, "no difference"),
+        (-0.9, 1.6, "change", {}, "inconclusive"),
+        (-0.9, 0.7, "reward", {}, "inconclusive"),
+        (-0.02, 0.005, "accuracy", {"margin": 0.02}, "no difference"),
+        (-0.9, 0.7, "change", {"margin": None}, "inconclusive"),
+        (0.001, 0.005, "accuracy", {}, "gain"),
+        (-0.9, -0.7, "change", {}, "negative transfer"),
+    ],
+)
+def test_verdicts_follow_from_the_intervals(low, high, metric, margin, expected):
+    """Whatever word the record keeps: those of before knew three."""
+    gain = {"mean": (low + high) / 2, "low": low, "high": high, "verdict": "no difference"}
+    report = {"metric": metric, "gains": {"ours": gain}, **margin}
+    assert rows.verdict(report, "ours") == expected
+    (measured,) = gains._gains(report, "adaptation", "usps_mnist")
+    assert measured.verdict == expected and expected in picture.COLORS
+
+
+def test_tables_say_what_their_intervals_say(generated):
+    """The words of all tables again from the printed numbers, where rounding does not decide."""
+    found = set()
+    for line in "".join(generated["table"].values()).splitlines():
+        cells = [re.sub(", chosen$", "", cell.strip()) for cell in line.split("|")]
+        for text, said in zip(cells, cells[1:]):
+            if match := re.fullmatch(r"[+-][\d.]+ \[([+-][\d.]+), ([+-][\d.]+)\]", text):
+                low, high = map(float, match.groups())
+                if min(abs(low), abs(high), abs(abs(low) - 1), abs(abs(high) - 1)) > 0.05:
+                    holds = "no difference" if max(-low, high) < 1 else "inconclusive"
+                    assert said == ("gain" if low > 0 else "negative transfer" if high < 0 else holds), line
+                    found.add(said)
+    assert found == set(picture.COLORS)
 
 
 def test_figures_refuse_records_that_disagree(tmp_path):

@@ -1,10 +1,12 @@
 import json
+import pathlib
 import sys
+import tempfile
 
 import numpy as np
 import pytest
 
-from keras_transfer.report.transfer import TransferReport, paired_gain
+from keras_transfer.report.transfer import Gain, TransferReport, paired_gain
 
 BASELINE = {0: 0.61, 1: 0.64, 2: 0.60}
 
@@ -33,7 +35,7 @@ def test_interval_by_hand(seeds, quantile):
     margin = quantile * deviation / seeds**0.5
     got = paired_gain([0.5 + g for g in gains], [0.5] * seeds)
     # The tables are rounded to 5e-4; the largest deviation / sqrt(seeds) here is 0.005.
-    np.testing.assert_allclose(got, [mean, mean - margin, mean + margin], atol=5e-6)
+    np.testing.assert_allclose(got[:3], [mean, mean - margin, mean + margin], atol=5e-6)
 
 
 def test_interval_against_scipy():
@@ -48,19 +50,91 @@ def test_interval_against_scipy():
 def test_pairs_by_seed_not_by_order():
     runs = {"source-only": arm({0: 0.1, 1: 0.9}), "DANN": arm({1: 0.95, 0: 0.15})}
     gain = TransferReport(runs, "source-only").gain("DANN")
-    np.testing.assert_allclose(gain, [0.05] * 3)  # the same gain on both seeds: an interval of no width
+    np.testing.assert_allclose(gain, [0.05] * 3 + [0.01])  # the same gain on both seeds: an interval of no width
 
 
 def test_verdicts(three):
     assert {m: three.gain(m).verdict for m in three.methods} == {
         "DANN": "gain",
-        "CORAL": "no difference",
+        "CORAL": "inconclusive",  # mean 0.3 points, margin 4.303 * 2.08 / sqrt(3) = 5.2
         "DAN": "negative transfer",
     }
 
 
 def test_equal_scores_are_no_difference():
     assert report(DANN=(0.0, 0.0, 0.0)).gain("DANN").verdict == "no difference"
+
+
+def test_two_seeds_far_apart_say_nothing():
+    runs = {"plain": arm({0: 0.90, 1: 0.90}), "DANN": arm({0: 0.645, 1: 0.835})}
+    far = TransferReport(runs, "plain")
+    # Gains -25.5 and -6.5: mean -16, deviation 13.4, half an interval 12.706 * 13.4 / sqrt(2) = 120.7.
+    assert far.sentence("DANN").startswith("DANN: inconclusive, -16.0 [-136.7, +104.7] points")
+    assert far.to_dict()["gains"]["DANN"]["verdict"] == "inconclusive"
+    assert "inconclusive" in far.draw().axes[0].get_title()
+
+
+@pytest.mark.parametrize(
+    "low, high, margin, verdict",
+    [
+        (0.001, 0.2, 0.01, "gain"),
+        (0.001, 0.002, 0.01, "gain"),  # small, and there
+        (-0.2, -0.001, 0.01, "negative transfer"),
+        (-0.01, 0.01, 0.01, "no difference"),
+        (-0.002, 0.009, 0.01, "no difference"),
+        (0.0, 0.0, 0.0, "no difference"),
+        (-0.011, 0.01, 0.01, "inconclusive"),
+        (-0.01, 0.011, 0.01, "inconclusive"),
+        (-1.37, 1.05, 0.01, "inconclusive"),
+        (-0.001, 0.001, None, "inconclusive"),
+        (0.0, 0.2, 0.01, "inconclusive"),
+    ],
+)
+def test_four_verdicts(low, high, margin, verdict):
+    assert Gain((low + high) / 2, low, high, margin).verdict == verdict
+
+
+def test_margins():
+    """One point of accuracy unless another is stated; none of other metrics."""
+    gains = {"a": (0.01, 0.02, 0.0), "b": (0.0, 0.001, 0.002)}  # half intervals of 2.5 and 0.25 points
+    runs = {"plain": arm(BASELINE), **{m: arm({s: BASELINE[s] + g for s, g in enumerate(gains[m])}) for m in gains}}
+
+    def verdicts(*names, **kwargs):
+        found = TransferReport(runs, "plain", **kwargs)
+        assert TransferReport.load(saved(found)).margin == found.margin
+        return [found.gain(name).verdict for name in names]
+
+    def saved(found):
+        found.write(path)
+        return path
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / "report.json"
+        assert verdicts("a", "b") == ["inconclusive", "no difference"]
+        assert verdicts("a", "b", margin=0.04) == ["no difference", "no difference"]
+        assert verdicts("a", "b", margin=0.003) == ["inconclusive", "inconclusive"]
+        assert verdicts("a", metric="seconds") == ["inconclusive"]
+        assert verdicts("a", metric="seconds", margin=0) == ["no difference"]
+    for wrong in (-0.1, float("nan"), "1"):
+        with pytest.raises(ValueError, match="Expected `margin` to be a finite number of at least 0; received"):
+            TransferReport(runs, "plain", margin=wrong)
+
+
+def test_the_margin_is_said():
+    runs = {"plain": arm(BASELINE), "ours": arm(BASELINE)}
+    stated = TransferReport(runs, "plain", margin=0.02)
+    assert "No difference: the interval lies within ±2 points; inconclusive: it reaches further." in str(stated)
+    assert "within ±2 points" in stated.draw().get_supxlabel() and stated.to_dict()["margin"] == 0.02
+    assert "No margin of no difference is stated" in str(TransferReport(runs, "plain", metric="seconds"))
+
+
+def test_a_record_of_before_has_the_margin_of_its_metric(tmp_path):
+    old = report(DANN=(0.01, -0.02, 0.02)).to_dict()
+    del old["margin"]
+    old["gains"]["DANN"]["verdict"] = "no difference"
+    (tmp_path / "report.json").write_text(json.dumps(old))
+    loaded = TransferReport.load(tmp_path / "report.json")
+    assert loaded.margin == 0.01 and loaded.gain("DANN").verdict == "inconclusive"
 
 
 def test_the_better_baseline_is_the_baseline():
@@ -80,7 +154,7 @@ def test_table(three):
     assert baseline.split() == ["source-only", "*", "61.7", "±", "2.1", "11.0", "±", "1.0"]
     # Gains 17, 19, 18: mean 18, deviation 1, margin 4.303 / sqrt(3) = 2.48.
     assert "79.7 ± " in dann and "+18.0 [+15.5, +20.5] points" in dann and dann.endswith("  gain")
-    assert coral.endswith("no difference") and dan.endswith("negative transfer")
+    assert coral.endswith("inconclusive") and dan.endswith("negative transfer")
     assert len({len(line) for line in (header, dann, coral, dan)}) == 1
     assert "DANN: gain, +18.0 [+15.5, +20.5] points in target accuracy over source-only." in lines
     assert any(line.startswith("DAN: negative transfer, -5.5 ") for line in lines)
@@ -121,7 +195,7 @@ def test_picture(three, tmp_path):
     figure = three.draw()
     assert [panel.get_title().splitlines()[0] for panel in figure.axes] == [
         "DANN: gain",
-        "CORAL: no difference",
+        "CORAL: inconclusive",
         "DAN: negative transfer",
     ]
     lines = [line.get_ydata() for line in figure.axes[0].lines]

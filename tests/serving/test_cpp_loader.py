@@ -20,7 +20,7 @@ import tensorflow as tf
 from keras import layers
 
 import keras_transfer as kt
-from tests.serving.cpp import largest_difference, replies, warm_up_requests
+from tests.serving.cpp import largest_difference, replies, warm_up_requests, write
 
 rng = np.random.default_rng(0)
 
@@ -75,7 +75,7 @@ def test_a_pretrained_hub_module(load_and_run, data_folder, record, tmp_path):
     images = rng.integers(0, 256, (4, 64, 64, 3)).astype("uint8")
     version = kt.export(model, tmp_path / "model", images)
     requests = warm_up_requests(version)
-    got = replies(load_and_run, version, requests, tmp_path)["serving_default"]["logits"]
+    got = replies(load_and_run, version, requests, tmp_path)["serving_default"]["prediction"]
     difference = largest_difference(got, model.predict(images[: len(got)], verbose=0))
     record("hub", {"largest_difference_cpp": float(difference)})
     assert difference <= 1e-5
@@ -111,7 +111,7 @@ def test_adaptation_of_any_size(load_and_run, record, tmp_path):
     model = kt.models.MAML(keras.Sequential([*network, layers.Flatten(), layers.Dense(3)]), steps=2, rate=0.1)
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     images = rng.integers(0, 256, (40, 8, 8, 1)).astype("uint8")
-    version = kt.export(model, tmp_path / "model", images[:6])
+    version = kt.export(model, tmp_path / "model", images[:6], outputs="logits")
     differences = {}
     for shots, queries in ((1, 2), (4, 1), (2, 9)):
         labels = rng.permutation(np.repeat(np.arange(3, dtype="int32"), shots))
@@ -131,7 +131,7 @@ def test_strings_and_another_batch_size(load_and_run, tmp_path):
     vectorize = layers.TextVectorization(vocabulary=["good", "bad"], output_sequence_length=3)
     model = [layers.Input((), dtype="string"), vectorize, layers.Embedding(4, 2), layers.Flatten(), layers.Dense(1)]
     model = keras.Sequential(model)
-    version = kt.export(model, tmp_path / "model", np.array(["good bad", "bad"]), input_name="text")
+    version = kt.export(model, tmp_path / "model", np.array(["good bad", "bad"]), input_name="text", outputs="logits")
     words = tf.constant(["bad good", "odd", "good good good"])
     request = {"serving_default": {"text": tf.make_tensor_proto(words)}}
     got = replies(load_and_run, version, request, tmp_path)["serving_default"]
@@ -140,6 +140,32 @@ def test_strings_and_another_batch_size(load_and_run, tmp_path):
     print(f"C++ against Python, largest difference: {difference}")
     assert difference <= 1e-5
     np.testing.assert_allclose(got["probabilities"][:, 1:], 1 / (1 + np.exp(-logits)), atol=1e-5)
+
+
+def test_a_request_of_another_shape_is_an_error_of_the_client(load_and_run, tmp_path):
+    """Without a check in the graph convolutions of some ranks end the whole process, with the other models in it."""
+    network = [layers.Input((8, 8, 1)), layers.Conv2D(4, 3, activation="relu"), layers.MaxPooling2D()]
+    encoder = keras.Sequential([*network, layers.BatchNormalization(), layers.Flatten(), layers.Dense(6)])
+    images = rng.normal(size=(4, 8, 8, 1)).astype("float32")
+    models = {"plain": encoder, "episodes": kt.models.PrototypicalNetwork(encoder)}
+    versions = {name: kt.export(model, tmp_path / name, images, verify=False) for name, model in models.items()}
+    for name, signature, key, shape in (
+        ("plain", "serving_default", "images", ()),
+        ("plain", "serving_default", "images", (2,)),
+        ("plain", "serving_default", "images", (2, 8, 8)),
+        ("plain", "serving_default", "images", (2, 8, 8, 1, 1)),
+        ("plain", "serving_default", "images", (2, 8, 7, 1)),
+        ("episodes", "embed", "images", (8, 8, 1)),
+        ("episodes", "classify_episode", "query", (8, 8, 1)),
+        ("episodes", "prototypes", "support", (3, 64)),
+        ("episodes", "classify", "prototypes", (6,)),
+    ):
+        request = dict(warm_up_requests(versions[name])[signature])
+        write(tmp_path / "request", {**request, key: tf.make_tensor_proto(np.ones(shape, "float32"))})
+        arguments = [load_and_run, versions[name], signature, tmp_path / "request", tmp_path / "reply"]
+        process = subprocess.run(arguments, capture_output=True, text=True)
+        assert process.returncode == 1, (signature, shape, process.returncode)  # and not -6, aborted
+        assert "INVALID_ARGUMENT" in process.stderr and "is not compatible with" in process.stderr, process.stderr
 
 
 def test_errors_reach_the_caller(load_and_run, tmp_path):

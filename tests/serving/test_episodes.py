@@ -113,6 +113,56 @@ def test_unknown(models, served):
     assert fresh.unknown_distance.numpy() == np.finfo("float32").max  # nothing is unknown before `calibrate`
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("activation", [None, "tanh"])  # the tangent of infinity is a number
+def test_a_query_that_is_no_number_is_unknown(value, activation, tmp_path):
+    encoder = keras.Sequential([keras.Input((8,)), keras.layers.Dense(3, activation)])
+    model = kt.models.PrototypicalNetwork(encoder)
+    model.unknown_distance.assign(1e6)
+    support, labels, query = episode(3, 2, 4)
+    loaded = tf.saved_model.load(str(kt.export(model, tmp_path, support)))
+    query[1, 2] = value
+    answers = loaded.signatures["classify_episode"](support=support, labels=labels, query=query)
+    assert answers["class_id"][1] == -1 and (answers["class_id"].numpy()[[0, 2, 3]] >= 0).all()
+    support[0, 0] = np.nan  # an example of one class: how near any query is to it is not known
+    answers = loaded.signatures["classify_episode"](support=support, labels=labels, query=query)
+    assert (answers["class_id"].numpy() == -1).all()
+
+
+def test_without_any_class_all_is_unknown(served):
+    nothing = {"prototypes": np.zeros((2, 5), "float32"), "counts": np.zeros(2, "float32")}
+    width = served["PrototypicalNetwork"]["prototypes"].structured_outputs["prototypes"].shape[-1]
+    nothing["prototypes"] = np.zeros((2, width), "float32")
+    answers = served["PrototypicalNetwork"]["classify"](query=np.zeros((3, 8), "float32"), **nothing)
+    np.testing.assert_array_equal(answers["class_id"], [-1] * 3)
+
+
+def test_one_integer_does_not_decide_the_memory(served):
+    """30 million classes of an episode of 3 rows would take 3 GiB."""
+    support, _, query = episode(3, 1, 2)
+    for far, message in ((3 * 10**7, "below the number of rows and 4,096"), (2**31 - 1, "below the number of rows")):
+        labels = np.array([0, 1, far], "int32")
+        for name, signature, more in (
+            ("PrototypicalNetwork", "prototypes", {}),
+            ("PrototypicalNetwork", "classify_episode", {"query": query}),
+            ("MatchingNetwork", "classify_episode", {"query": query}),
+        ):
+            with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+                served[name][signature](support=support, labels=labels, **more)
+    later = served["PrototypicalNetwork"]["prototypes"](support=support, labels=np.array([40, 40, 41], "int32"))
+    np.testing.assert_array_equal(later["counts"], [0] * 40 + [2, 1])  # the 41st and 42nd class, of 3 rows
+
+
+def test_one_count_does_not_stand_for_all(served):
+    serve = served["PrototypicalNetwork"]
+    support, labels, query = episode(3, 1, 2)
+    known = serve["prototypes"](support=support, labels=labels)
+    new = {f"new_{name}": value for name, value in known.items()}
+    for signature, more in (("classify", {"query": query}), ("merge", new)):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="one of `counts` for each row of `prototypes`"):
+            serve[signature](prototypes=known["prototypes"], counts=known["counts"][:1], **more)
+
+
 @pytest.mark.parametrize(
     "support, labels, message",
     [
@@ -154,7 +204,7 @@ def test_adaptation_is_served(name, tmp_path):
     keras.utils.set_random_seed(0)
     model = METHODS[name].make()
     model.train_on_batch(*METHODS[name].batch)
-    version = kt.export(model, tmp_path, rng.normal(size=(6, 8)).astype("float32"))
+    version = kt.export(model, tmp_path, rng.normal(size=(6, 8)).astype("float32"), outputs="logits")
     episodes = [episode(3, 1, 2), episode(3, 4, 1), episode(2, 3, 9)]
     for found in verified(version, model, episodes):
         assert set(found.differences) == {"serving_default", "adapt_and_classify"}

@@ -40,7 +40,8 @@ def exports(tmp_path_factory):
         keras.utils.set_random_seed(0)
         model, x = row.make(), row.plain[0]
         model.train_on_batch(*row.batch)
-        made[name] = {"path": kt.export(model, folder / name, x, classes=classes(name)), "model": model, "x": x}
+        version = kt.export(model, folder / name, x, classes=classes(name), verify=False)
+        made[name] = {"path": version, "model": model, "x": x}
     return made
 
 
@@ -49,6 +50,7 @@ def test_in_another_process(exports, record):
     for name, result in found.items():
         assert set(result.differences) == signatures(name), name
         assert len(result.stored) == len(set(result.stored)) > 0
+        assert max(result.from_predict.values()) <= 1e-4, name
     record("methods", {"largest_difference_other_process": {n: max(r.differences.values()) for n, r in found.items()}})
 
 

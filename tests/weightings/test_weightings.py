@@ -169,9 +169,9 @@ def test_normalised_mgda_does_not_depend_on_the_units():
     [
         (lambda: kt.weightings.Uncertainty(rate=0), "positive `rate`; received 0"),
         (lambda: built(kt.weightings.Uncertainty(regression=("x",))), r"among the tasks .*received \['x'\]"),
-        (lambda: kt.weightings.CAGrad(1.0), r"in \[0, 1\); received 1.0"),
+        (lambda: kt.weightings.CAGrad(1.0), "at least 0 and below 1; received 1.0"),
         (lambda: kt.weightings.GradNorm(rate=0), "a positive `rate`"),
-        (lambda: kt.weightings.DynamicWeightAverage(0), "`steps` of at least 1"),
+        (lambda: kt.weightings.DynamicWeightAverage(0), "`steps` to be an int of at least 1"),
         (lambda: kt.weightings.PCGrad("heads"), '"parameters" or "representation"; received \'heads\''),
     ],
 )

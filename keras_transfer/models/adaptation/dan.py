@@ -2,10 +2,11 @@
 
 import keras
 
+from keras_transfer.checks import check_choice, check_weight
 from keras_transfer.losses.mmd import mmd
 from keras_transfer.model import TransferModel
 from keras_transfer.models.adaptation.shared import encode_domains
-from keras_transfer.networks import all_rows
+from keras_transfer.networks import PASSES, all_rows, check_networks
 
 
 @keras.saving.register_keras_serializable(package="keras_transfer")
@@ -23,6 +24,10 @@ class DAN(TransferModel):
         passes: `"joint"`: both domains go through the encoder in one pass, BatchNormalization shares its statistics
             between them. `"separate"`: one pass each, every domain normalised by its own statistics while the moving
             averages, which serve, mix both.
+
+    Raises:
+        ValueError: if a network is no Keras layer, `mmd_weight` is negative or no number, or `passes` is neither of the
+            two.
 
     Example:
 
@@ -44,9 +49,11 @@ class DAN(TransferModel):
     streams = ("source", "target")
 
     def __init__(self, encoder, head, mmd_weight=1.0, passes="joint", **kwargs):
+        check_networks(encoder=encoder, head=head)
+        mmd_weight = check_weight(mmd_weight, "mmd_weight")
         super().__init__({"task": 1.0, "mmd": mmd_weight}, **kwargs)
         self.encoder, self.head = encoder, head
-        self.mmd_weight, self.passes = mmd_weight, passes
+        self.mmd_weight, self.passes = mmd_weight, check_choice(passes, "passes", PASSES)
 
     def forward(self, x, training=False):
         """Returns the source prediction and the features of both domains."""

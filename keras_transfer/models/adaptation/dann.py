@@ -3,9 +3,10 @@
 import keras
 from keras import ops
 
+from keras_transfer.checks import check_choice, check_weight
 from keras_transfer.layers.gradient_reversal import GradientReversal
 from keras_transfer.model import TransferModel
-from keras_transfer.networks import check_features, run_pair
+from keras_transfer.networks import PASSES, check_features, check_logits, check_networks, run_pair
 
 
 @keras.saving.register_keras_serializable(package="keras_transfer")
@@ -17,17 +18,24 @@ class DANN(TransferModel):
     total  = task + domain_weight * domain
 
     The discriminator minimises `domain`; behind the gradient reversal the encoder maximises it, `reversal` times as
-    strongly. A `domain_term` of log 2 = 0.693 says that the domains cannot be told apart.
+    strongly. A `domain_term` of log 2 = 0.693 says that the discriminator does not tell the domains apart. That is the
+    aim where the features still serve the task and the discriminator could tell domains that differ: with `reversal=0`
+    the term should fall well below. Otherwise it is a discriminator that does not learn, which is no success: of too
+    high a rate or too strong a reversal, of dead units, of features that have collapsed.
 
     Args:
         encoder: network from an input to features `(batch, dim)`.
         head: network from features to the prediction, logits `(batch, classes)`.
-        discriminator: network from features to one logit `(batch, 1)`: source is 0, target is 1.
+        discriminator: network from features to one logit `(batch, 1)`, without a sigmoid: source is 0, target is 1.
         reversal: float or schedule, the strength of the reversed gradient; `kt.schedules.DannRamp` in the paper.
         domain_weight: float or schedule, the weight of `domain`.
         passes: `"joint"`: both domains go through encoder and discriminator in one pass, BatchNormalization shares
             its statistics between them. `"separate"`: one pass each, every domain normalised by its own statistics
             while the moving averages, which serve, mix both.
+
+    Raises:
+        ValueError: if a network is no Keras layer, the discriminator ends in a sigmoid, `reversal` or `domain_weight`
+            is negative or no number, or `passes` is neither of the two.
 
     Example:
 
@@ -48,10 +56,13 @@ class DANN(TransferModel):
     streams = ("source", "target")
 
     def __init__(self, encoder, head, discriminator, reversal=1.0, domain_weight=1.0, passes="joint", **kwargs):
+        check_networks(encoder=encoder, head=head, discriminator=discriminator)
+        check_logits(discriminator, "discriminator")
+        domain_weight = check_weight(domain_weight, "domain_weight")
         super().__init__({"task": 1.0, "domain": domain_weight}, **kwargs)
         self.encoder, self.head, self.discriminator = encoder, head, discriminator
-        self.reversal, self.domain_weight = reversal, domain_weight
-        self.passes = passes
+        self.reversal, self.domain_weight = check_weight(reversal, "reversal"), domain_weight
+        self.passes = check_choice(passes, "passes", PASSES)
         self.reverse = GradientReversal()
 
     def forward(self, x, training=False):

@@ -2,9 +2,11 @@
 
 import keras
 
+from keras_transfer.checks import check_weight
 from keras_transfer.losses.checks import check_temperature
 from keras_transfer.losses.distillation import distillation
 from keras_transfer.model import TransferModel
+from keras_transfer.networks import check_logits, check_networks
 
 
 @keras.saving.register_keras_serializable(package="keras_transfer")
@@ -23,14 +25,15 @@ class Distillation(TransferModel):
 
     Args:
         encoder: network of the student, from an input to features `(batch, dim)`.
-        head: network of the student, from features to logits `(batch, classes)`.
+        head: network of the student, from features to logits `(batch, classes)`, not probabilities.
         teacher: built and trained network from the same input to logits `(batch, classes)`, not probabilities.
         temperature: positive float T, softens both predictions.
         distillation_weight: float or schedule, the weight of `distillation`.
         task_weight: float or schedule, the weight of `task`; 0 for unlabelled batches.
 
     Raises:
-        ValueError: if the teacher is not built or ends in a softmax, or the temperature is not positive.
+        ValueError: if a network is no Keras layer, the teacher is not built, teacher or head ends in a softmax or a
+            sigmoid, the temperature is not positive, or a weight is negative or no number.
 
     Example:
 
@@ -48,16 +51,15 @@ class Distillation(TransferModel):
     """
 
     def __init__(self, encoder, head, teacher, temperature=2.0, distillation_weight=1.0, task_weight=1.0, **kwargs):
-        terms = {"task": task_weight, "distillation": distillation_weight}
-        super().__init__({name: weight for name, weight in terms.items() if name != "task" or weight != 0}, **kwargs)
+        check_networks(encoder=encoder, head=head, teacher=teacher)
         if not teacher.built:
             raise ValueError(f"Expected a built and trained teacher; received {teacher.name!r}, which is not built.")
-        last = getattr(teacher, "layers", [teacher])[-1]
-        if getattr(last, "activation", None) is keras.activations.softmax:
-            raise ValueError(
-                f"Expected the teacher {teacher.name!r} to return logits; received one whose last layer "
-                f"{last.name!r} ends in a softmax. Set the layer's `activation` to None."
-            )
+        check_logits(teacher, "teacher")
+        check_logits(head, "head")
+        task_weight = check_weight(task_weight, "task_weight")
+        distillation_weight = check_weight(distillation_weight, "distillation_weight")
+        terms = {"task": task_weight, "distillation": distillation_weight}
+        super().__init__({name: weight for name, weight in terms.items() if name != "task" or weight != 0}, **kwargs)
         self.encoder, self.head, self.teacher = encoder, head, teacher
         self.temperature = check_temperature(temperature)
         self.distillation_weight, self.task_weight = distillation_weight, task_weight

@@ -3,7 +3,9 @@
 import keras
 from keras import ops
 
+from keras_transfer.checks import check_weight
 from keras_transfer.model import TransferModel
+from keras_transfer.networks import check_networks
 
 
 @keras.saving.register_keras_serializable(package="keras_transfer")
@@ -29,7 +31,8 @@ class L2SP(TransferModel):
         head_weight: float or schedule, the weight of `head`; the default is the authors' too.
 
     Raises:
-        ValueError: if the encoder is not built: it has no weights to start from.
+        ValueError: if a network is no Keras layer, the encoder is not built (it has no weights to start from), or a
+            weight is negative or no number.
 
     Example:
 
@@ -47,6 +50,9 @@ class L2SP(TransferModel):
     """
 
     def __init__(self, encoder, head, start_weight=0.1, head_weight=0.01, **kwargs):
+        check_networks(encoder=encoder, head=head)
+        start_weight = check_weight(start_weight, "start_weight")
+        head_weight = check_weight(head_weight, "head_weight")
         super().__init__({"task": 1.0, "start": start_weight, "head": head_weight}, **kwargs)
         if not encoder.built:
             raise ValueError(

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_transfer.checks import check_flag, check_number
 from keras_transfer.model import TransferModel
 from keras_transfer.models.meta.shared import (
     TaskNetwork,
@@ -14,7 +15,7 @@ from keras_transfer.models.meta.shared import (
     for_each_task,
     inner_steps,
 )
-from keras_transfer.networks import check_features
+from keras_transfer.networks import check_features, check_networks
 
 
 @keras.saving.register_keras_serializable(package="keras_transfer")
@@ -64,11 +65,11 @@ class ANIL(TransferModel):
 
     def __init__(self, encoder, head, steps=5, rate=0.1, test_steps=None, first_order=False, **kwargs):
         super().__init__({"task": 1.0}, **kwargs)
+        check_networks(encoder=encoder)
         check_adaptable(head, "head", {"steps": steps, "test_steps": test_steps})
-        if not rate > 0:
-            raise ValueError(f"Expected a positive `rate`; received {rate}.")
-        self.encoder, self.head, self.steps, self.rate = encoder, head, steps, rate
-        self.test_steps, self.first_order = test_steps, first_order
+        self.encoder, self.head, self.steps = encoder, head, steps
+        self.rate = check_number(rate, "rate", above=0)
+        self.test_steps, self.first_order = test_steps, check_flag(first_order, "first_order")
         self.autocast = False  # targets in the support keep their precision
 
     def forward(self, x, training=False):
@@ -87,12 +88,12 @@ class ANIL(TransferModel):
         """Returns `task`."""
         return {"task": self.task_loss(y, outputs["prediction"], sample_weight)}
 
-    def signatures(self, x, classes=None, prepare=None, input_name="images"):
-        """Returns `adapt_and_classify`, or `adapt_and_predict` where x is an episode with targets of a float dtype.
+    def signatures(self, x, classes=None, prepare=None, input_name="images", outputs=None):
+        """Returns `adapt_and_classify` where `classes` or `outputs` say that it is that, else `adapt_and_predict`.
 
         It takes a support and queries, and is `serving_default` too; see `kt.export`.
         """
-        return adapting_signatures(self, x, classes, prepare)
+        return adapting_signatures(self, self.head, x, classes, prepare, outputs)
 
     def adapt(self, x, y, steps=None):
         """Adapts to one task.

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_transfer.checks import check_flag, check_number
 from keras_transfer.model import TransferModel
 from keras_transfer.models.meta.shared import (
     TaskNetwork,
@@ -14,6 +15,7 @@ from keras_transfer.models.meta.shared import (
     inner_steps,
     mean_loss,
 )
+from keras_transfer.networks import check_loss
 
 
 @keras.saving.register_keras_serializable(package="keras_transfer")
@@ -79,10 +81,10 @@ class MAML(TransferModel):
     ):
         super().__init__({"task": 1.0}, **kwargs)
         check_adaptable(network, "network", {"steps": steps, "test_steps": test_steps}, statistics)
-        if not rate > 0:
-            raise ValueError(f"Expected a positive `rate`; received {rate}.")
+        rate = check_number(rate, "rate", above=0)
         self.network, self.steps, self.rate, self.test_steps = network, steps, rate, test_steps
-        self.first_order, self.learn_rates, self.statistics = first_order, learn_rates, statistics
+        self.first_order = check_flag(first_order, "first_order")
+        self.learn_rates, self.statistics = check_flag(learn_rates, "learn_rates"), statistics
         self.autocast = False  # targets in the support keep their precision
         self.rates = self.add_weight(
             shape=(len(network.trainable_variables),),
@@ -111,12 +113,12 @@ class MAML(TransferModel):
         """Returns `task`."""
         return {"task": mean_loss(self.task_loss, y, outputs["answers"], sample_weight)}
 
-    def signatures(self, x, classes=None, prepare=None, input_name="images"):
-        """Returns `adapt_and_classify`, or `adapt_and_predict` where x is an episode with targets of a float dtype.
+    def signatures(self, x, classes=None, prepare=None, input_name="images", outputs=None):
+        """Returns `adapt_and_classify` where `classes` or `outputs` say that it is that, else `adapt_and_predict`.
 
         It takes a support and queries, and is `serving_default` too; see `kt.export`.
         """
-        return adapting_signatures(self, x, classes, prepare)
+        return adapting_signatures(self, self.network, x, classes, prepare, outputs)
 
     def adapt(self, x, y, steps=None):
         """Adapts to one task.
@@ -137,6 +139,8 @@ class MAML(TransferModel):
         return adapted_copy(self.network, weights, tasks.served_state(weights, x))
 
     def _adapt(self, tasks, support, labels, steps, training=False):
+        check_loss(self.loss, self.network, "network")
+
         def loss(weights):
             return self.task_loss(labels, tasks.run_support(weights, support))
 

@@ -3,17 +3,21 @@
 import keras
 from keras import ops
 
+from keras_transfer.checks import check_flag
 from keras_transfer.layers.prototypes import ABSENT, squared_distances
+from keras_transfer.losses.checks import check_temperature
 from keras_transfer.model import TransferModel
 from keras_transfer.models.meta.shared import (
     as_it_is,
+    check_no_classes,
     checked_labels,
     embedding_signatures,
     encode_episode,
     episode_of,
+    episode_prediction,
     every_label,
 )
-from keras_transfer.networks import check_features
+from keras_transfer.networks import check_features, check_networks
 from keras_transfer.signatures import Signature, classified
 
 
@@ -35,7 +39,7 @@ class MatchingNetwork(TransferModel):
         cosine: bool, whether similarity is the cosine.
 
     Raises:
-        ValueError: if the temperature is not positive.
+        ValueError: if the encoder is no network, the temperature not positive or `cosine` no bool.
 
     Example:
 
@@ -55,10 +59,10 @@ class MatchingNetwork(TransferModel):
     streams = ("support", "query")
 
     def __init__(self, encoder, temperature=1.0, cosine=False, **kwargs):
+        check_networks(encoder=encoder)
         super().__init__({"task": 1.0}, **kwargs)
-        if not temperature > 0:
-            raise ValueError(f"Expected a positive `temperature`; received {temperature}.")
-        self.encoder, self.temperature, self.cosine = encoder, temperature, cosine
+        self.encoder, self.temperature = encoder, check_temperature(temperature)
+        self.cosine = check_flag(cosine, "cosine")
 
     def infer(self, x, training=False):
         """Returns features `(batch, dim)`."""
@@ -85,19 +89,22 @@ class MatchingNetwork(TransferModel):
         """Returns `task`."""
         return {"task": self.task_loss(y, outputs["prediction"], sample_weight)}
 
-    def signatures(self, x, classes=None, prepare=None, input_name="images"):
+    def signatures(self, x, classes=None, prepare=None, input_name="images", outputs=None):
         """Returns `classify_episode`, for any way and shot, and `embed`, which is `serving_default` too."""
+        check_no_classes(self, classes, outputs)
         (support, labels, query), prepare = episode_of(x), prepare or as_it_is
 
         def classify_episode(inputs):
-            labels, number = checked_labels(inputs["support"], inputs["labels"])
-            labels = every_label(labels, number)
+            labels, number = every_label(checked_labels(inputs["support"], inputs["labels"])[0])
             rows, queries = (self.infer(prepare(inputs[name])) for name in ("support", "query"))
-            logits = self._logits(rows, labels, queries, number)
-            return {"logits": logits, **classified(logits)}
+            return classified(self._logits(rows, labels, queries, number))
+
+        def expected(inputs):
+            logits = episode_prediction(self, prepare, inputs)
+            return {"logits": logits[:, : int(ops.max(inputs["labels"])) + 1]}
 
         request = {"support": support, "labels": labels, "query": query}
         return {
             **embedding_signatures(self, x, prepare, input_name),
-            "classify_episode": Signature(classify_episode, request, rowwise=False),
+            "classify_episode": Signature(classify_episode, request, rowwise=False, expected=expected),
         }

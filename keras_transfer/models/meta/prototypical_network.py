@@ -4,18 +4,22 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_transfer.checks import check_number
 from keras_transfer.layers.prototypes import ABSENT, class_means, squared_distances
 from keras_transfer.model import TransferModel
 from keras_transfer.models.meta.shared import (
+    after,
     as_it_is,
+    check_no_classes,
     checked_labels,
     embedding_signatures,
     encode_episode,
     episode_of,
+    episode_prediction,
     every_label,
 )
-from keras_transfer.networks import check_features
-from keras_transfer.signatures import Signature, classified
+from keras_transfer.networks import check_features, check_networks
+from keras_transfer.signatures import Signature, classified, is_float
 
 
 @keras.saving.register_keras_serializable(package="keras_transfer")
@@ -36,6 +40,9 @@ class PrototypicalNetwork(TransferModel):
     Args:
         encoder: network from an input to features `(batch, dim)`, without an activation at its end in the paper.
 
+    Raises:
+        ValueError: if the encoder is no network.
+
     Example:
 
     ```python
@@ -55,6 +62,7 @@ class PrototypicalNetwork(TransferModel):
     streams = ("support", "query")
 
     def __init__(self, encoder, **kwargs):
+        check_networks(encoder=encoder)
         super().__init__({"task": 1.0}, **kwargs)
         self.encoder = encoder
         self.unknown_distance = self.add_weight(
@@ -91,53 +99,56 @@ class PrototypicalNetwork(TransferModel):
             The distance, which is saved and exported with the model. Queries whose nearest prototype is farther are
             unknown.
         """
-        if not 0 < known < 1:
-            raise ValueError(f"Expected `known` between 0 and 1; received {known}.")
+        check_number(known, "known", above=0, below=1)
         nearest = [-self.predict_on_batch(x)["prediction"].max(axis=-1).ravel() for x, *_ in stream]
         if not nearest:
             raise ValueError("Expected at least one episode to calibrate on; received none.")
         self.unknown_distance.assign(np.quantile(np.concatenate(nearest), known))
         return float(self.unknown_distance.numpy())
 
-    def signatures(self, x, classes=None, prepare=None, input_name="images"):
+    def signatures(self, x, classes=None, prepare=None, input_name="images", outputs=None):
         """Returns `classify_episode`, `prototypes`, `merge`, `classify` and `embed`, which is `serving_default` too.
 
         A class is known by its prototype alone, so that classes can come later; see `kt.export`.
         """
-        support, labels, query = episode_of(x)
-
-        def features(rows):
-            return self.infer((prepare or as_it_is)(rows))
+        check_no_classes(self, classes, outputs)
+        (support, labels, query), prepare = episode_of(x), prepare or as_it_is
 
         def classify(inputs):
-            logits = prototype_logits(inputs["prototypes"], inputs["counts"], features(inputs["query"]))
-            distance = -ops.max(logits, axis=-1)
-            answers = classified(logits)
-            known = ops.where(distance > self.unknown_distance, ops.cast(-1, "int64"), answers["class_id"])
-            return {"logits": logits, **answers, "class_id": known, "distance": distance}
+            prototypes, counts = checked_prototypes(inputs["prototypes"], inputs["counts"])
+            logits = prototype_logits(prototypes, counts, self.infer(prepare(inputs["query"])))
+            distance, answers = -ops.max(logits, axis=-1), classified(logits)
+            near = ops.logical_and(distance <= self.unknown_distance, ops.any(counts > 0))
+            near = ops.logical_and(near, ops.all(ops.isfinite(logits), axis=-1))
+            near = ops.logical_and(near, finite_rows(inputs["query"]))  # a network may make numbers of infinity
+            known = ops.where(near, answers["class_id"], ops.cast(-1, "int64"))
+            return {**answers, "class_id": known, "distance": distance}
 
-        def prototypes(inputs):
-            labels, number = checked_labels(inputs["support"], inputs["labels"])
-            means, counts = class_means(features(inputs["support"]), labels, number)
+        def prototypes_of(rows, labels, number):
+            means, counts = class_means(self.infer(prepare(rows)), labels, number)
             return {"prototypes": means, "counts": counts}
 
+        def prototypes(inputs):
+            return prototypes_of(inputs["support"], *checked_labels(inputs["support"], inputs["labels"]))
+
         def classify_episode(inputs):
-            labels, number = checked_labels(inputs["support"], inputs["labels"])
-            labels = every_label(labels, number)
-            return classify({**prototypes({**inputs, "labels": labels}), "query": inputs["query"]})
+            labels, number = every_label(checked_labels(inputs["support"], inputs["labels"])[0])
+            return classify({**prototypes_of(inputs["support"], labels, number), "query": inputs["query"]})
+
+        def expected(inputs):
+            logits = episode_prediction(self, prepare, inputs)
+            return {"logits": logits[:, : int(ops.max(inputs["labels"])) + 1]}
 
         examples = {"support": support, "labels": labels}
         means = {name: ops.convert_to_numpy(value) for name, value in prototypes(examples).items()}
         more = {f"new_{name}": value[:1] for name, value in means.items()}
-        episodes = {
-            "classify_episode": (classify_episode, {**examples, "query": query}),
-            "prototypes": (prototypes, examples),
-            "merge": (merge_prototypes, {**means, **more}),
-            "classify": (classify, {**means, "query": query}),
-        }
+        episode = {**examples, "query": query}
         return {
             **embedding_signatures(self, x, prepare, input_name),
-            **{name: Signature(answer, request, rowwise=False) for name, (answer, request) in episodes.items()},
+            "classify_episode": Signature(classify_episode, episode, rowwise=False, expected=expected),
+            "prototypes": Signature(prototypes, examples, rowwise=False),
+            "merge": Signature(merge_prototypes, {**means, **more}, rowwise=False),
+            "classify": Signature(classify, {**means, "query": query}, rowwise=False),
         }
 
 
@@ -157,7 +168,7 @@ def prototype_logits(prototypes, counts, query):
 
 def merge_prototypes(inputs):
     """Returns the `prototypes` and `counts` of two sets of examples together, of as many classes as the larger has."""
-    old, new = ((inputs[f"{age}prototypes"], inputs[f"{age}counts"]) for age in ("", "new_"))
+    old, new = (checked_prototypes(inputs[f"{age}prototypes"], inputs[f"{age}counts"]) for age in ("", "new_"))
     classes = ops.maximum(*(ops.shape(counts)[0] for _, counts in (old, new)))
 
     def sums(means, counts):
@@ -167,6 +178,23 @@ def merge_prototypes(inputs):
     (old_sum, old_count), (new_sum, new_count) = sums(*old), sums(*new)
     counts = old_count + new_count
     return {"prototypes": (old_sum + new_sum) / ops.maximum(counts, 1.0)[:, None], "counts": counts}
+
+
+def checked_prototypes(prototypes, counts):
+    """Returns both after a check, in the graph, that there is one count for each prototype; one is not for all."""
+    import tensorflow as tf
+
+    same = tf.debugging.assert_equal(
+        tf.shape(prototypes)[0], tf.shape(counts)[0], "Expected one of `counts` for each row of `prototypes`."
+    )
+    return after([same], prototypes), after([same], counts)
+
+
+def finite_rows(rows):
+    """Returns whether all numbers of each row are finite, `(rows,)`; what is no float is."""
+    if not is_float(rows):
+        return True
+    return ops.all(ops.isfinite(rows), axis=tuple(range(1, len(rows.shape))))
 
 
 def simple_shot(encoder, features):

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_transfer.checks import check_integer, check_number
 from keras_transfer.model import TransferModel
 from keras_transfer.models.meta.shared import (
     TaskNetwork,
@@ -13,6 +14,7 @@ from keras_transfer.models.meta.shared import (
     gradient,
     inner_steps,
 )
+from keras_transfer.networks import check_loss
 
 
 @keras.saving.register_keras_serializable(package="keras_transfer")
@@ -63,9 +65,8 @@ class Reptile(TransferModel):
     def __init__(self, network, steps=5, rate=1e-3, batch_size=10, test_steps=50, statistics="support", **kwargs):
         super().__init__({"distance": 1.0}, **kwargs)
         check_adaptable(network, "network", {"steps": steps, "test_steps": test_steps}, statistics)
-        if not (rate > 0 and batch_size >= 1):
-            raise ValueError(f"Expected a positive `rate` and `batch_size`; received {rate} and {batch_size}.")
-        self.network, self.steps, self.rate, self.batch_size = network, steps, rate, batch_size
+        self.network, self.steps, self.rate = network, steps, check_number(rate, "rate", above=0)
+        self.batch_size = check_integer(batch_size, "batch_size")
         self.test_steps, self.statistics = test_steps, statistics
         self.autocast = False  # targets in the support keep their precision
         self.moments = [
@@ -104,12 +105,12 @@ class Reptile(TransferModel):
         for variable, values in zip(self.moments, outputs["moments"]):
             variable.assign(ops.mean(values, axis=0))
 
-    def signatures(self, x, classes=None, prepare=None, input_name="images"):
-        """Returns `adapt_and_classify`, or `adapt_and_predict` where x is an episode with targets of a float dtype.
+    def signatures(self, x, classes=None, prepare=None, input_name="images", outputs=None):
+        """Returns `adapt_and_classify` where `classes` or `outputs` say that it is that, else `adapt_and_predict`.
 
         It takes a support and queries, and is `serving_default` too; see `kt.export`.
         """
-        return adapting_signatures(self, x, classes, prepare)
+        return adapting_signatures(self, self.network, x, classes, prepare, outputs)
 
     def adapt(self, x, y, steps=None):
         """Adapts to one task.
@@ -130,6 +131,7 @@ class Reptile(TransferModel):
         return adapted_copy(self.network, weights, tasks.served_state(weights, x))
 
     def _adapt(self, tasks, support, labels, steps, beta=0.999, epsilon=1e-8):
+        check_loss(self.loss, self.network, "network")
         rows = ops.shape(labels)[0]  # an int, or a tensor where it is not known
         size = min(self.batch_size, rows) if isinstance(rows, int) else ops.minimum(self.batch_size, rows)
         number = rows // size

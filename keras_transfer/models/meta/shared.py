@@ -4,12 +4,22 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from keras_transfer.checks import check_choice, check_integer
 from keras_transfer.keras_internals import all_layers
-from keras_transfer.networks import check_features, check_network, copy_network, run_pair
-from keras_transfer.signatures import Signature, classified, embedded, named, plain_array
+from keras_transfer.model import stated_outputs
+from keras_transfer.networks import check_features, check_networks, copy_network, run_pair
+from keras_transfer.signatures import (
+    Signature,
+    embedded,
+    named,
+    own_prediction,
+    plain_array,
+    predicted,
+)
 
 _STATISTICS = ("support", "batch", "moving")
 _UNROLLED = 32  # tasks; a graph loop beyond
+_EARLIER_CLASSES = 4096  # which the labels of a request may count beyond its own rows
 _UNROLLED_STEPS = 5  # as many, of an inner loop that need not be differentiated
 _CONVOLUTIONS = (
     layers.Conv1D,
@@ -196,11 +206,11 @@ def check_adaptable(network, name, steps, statistics="support"):
         statistics: see `TaskNetwork`.
 
     Raises:
-        ValueError: if the network is not built, has nothing to train or draws random numbers, or an argument is out of
-            range.
+        ValueError: if it is no network, is not built, has nothing to train or draws random numbers, or an
+            argument is out of range.
         TypeError: if it is a network that Keras 3 does not train.
     """
-    check_network(network, name)
+    check_networks(**{name: network})
     if not network.built or not network.trainable_variables:
         found = "trainable weights" if network.built else "input shape: begin it with `keras.Input`"
         raise ValueError(
@@ -213,10 +223,9 @@ def check_adaptable(network, name, steps, statistics="support"):
             f"would see the same draw; received {network.name!r} with some."
         )
     for argument, number in steps.items():
-        if number is not None and not (isinstance(number, int) and number >= 0):
-            raise ValueError(f"Expected `{argument}` to be an int of at least 0; received {number!r}.")
-    if statistics not in _STATISTICS:
-        raise ValueError(f"Expected `statistics` to be one of {_STATISTICS}; received {statistics!r}.")
+        if number is not None:
+            check_integer(number, argument, least=0)
+    check_choice(statistics, "statistics", _STATISTICS)
 
 
 def adapted_copy(network, weights, state):
@@ -254,70 +263,127 @@ def episode_of(x):
 def embedding_signatures(model, x, prepare, input_name):
     """Returns `serving_default` and `embed`, which serve features of rows `(batch, ...)`."""
     prepare, rows = prepare or as_it_is, x["support"][0] if isinstance(x, dict) else x
-    embed = Signature(lambda inputs: embedded(model.infer(prepare(inputs[input_name]))), named(rows, input_name))
+
+    def answer(inputs):
+        return embedded(model.infer(prepare(inputs[input_name])))
+
+    def expected(inputs):
+        return embedded(own_prediction(model, prepare(inputs[input_name])))
+
+    embed = Signature(answer, named(rows, input_name), expected=expected)
     return {"serving_default": embed, "embed": embed}
 
 
-def adapting_signatures(model, x, classes, prepare):
+def check_no_classes(model, classes, outputs):
+    """Raises an error where classes are named in advance of a method whose classes come with each request."""
+    if classes is not None or outputs is not None:
+        given = "classes" if outputs is None else "outputs"
+        raise ValueError(
+            f"Expected no `{given}` for {type(model).__name__}, which always answers logits of the classes that come "
+            f"with each request; received {classes if outputs is None else outputs!r}."
+        )
+
+
+def episode_prediction(model, prepare, inputs, told="labels"):
+    """Returns what the model's own `predict` says of an episode without a leading axis, `(queries, ...)`."""
+    support, query = (prepare(inputs[name]) for name in ("support", "query"))
+    episode = keras.tree.map_structure(lambda part: part[None], {"support": (support, inputs[told]), "query": query})
+    return own_prediction(model, episode)["prediction"][0]
+
+
+def adapting_signatures(model, network, x, classes, prepare, outputs):
     """Returns the signatures of a method that adapts its weights to a support, by steps that are part of the graph.
 
-    `adapt_and_classify`, which is `serving_default` too: `support` (rows, ...), `labels` (rows,) int32, below the
-    number of the network's outputs, and `query` (queries, ...) to `logits` (queries, ways), `probabilities` and
-    `class_id`. For a regression `adapt_and_predict`: `support`, `targets` (rows, outputs) and `query` to `prediction`.
-    The method has to be compiled with its loss.
+    Where `classes` or `outputs` say that it is a classification, `adapt_and_classify`, which is `serving_default` too:
+    `support` (rows, ...), `labels` (rows,) int32, below the number of the network's outputs, and `query` (queries, ...)
+    to what `kt.signatures.classified` returns. Otherwise `adapt_and_predict`: `support`, `labels`, or `targets` (rows,
+    outputs) where the episode has those of a float dtype, and `query` to `prediction`. The method has to be compiled
+    with its loss. `network` is what makes the prediction.
     """
     prepare = prepare or as_it_is
     support, labels, query = episode_of(x)
+    told = "targets" if labels.dtype.kind == "f" else "labels"
+    stated = stated_outputs(network, "head", classes, outputs)
 
     def prediction(inputs, answers):
         rows, queries = (prepare(inputs[name]) for name in ("support", "query"))
         episode = {"support": (rows[None], answers[None]), "query": queries[None]}
-        return ops.cast(model(episode, training=False)["prediction"][0], "float32")
+        return model(episode, training=False)["prediction"][0]
 
-    def adapt_and_predict(inputs):
-        return {"prediction": prediction(inputs, inputs["targets"])}
+    def adapt(inputs):
+        labels = rows_alike(inputs["support"], inputs[told], told)
+        if stated is not None and told == "labels":
+            outputs = model.infer(prepare(inputs["query"])).shape[-1]  # known while tracing; nothing runs
+            labels, _ = checked_labels(inputs["support"], labels, 2 if outputs == 1 else outputs)
+        return predicted(prediction(inputs, labels), classes, stated)
 
-    def adapt_and_classify(inputs):
-        import tensorflow as tf
+    def expected(inputs):
+        return predicted(episode_prediction(model, prepare, inputs, told), classes, stated)
 
-        labels, number = checked_labels(inputs["support"], inputs["labels"])
-        ways = model.infer(prepare(inputs["query"])).shape[-1]  # known while tracing; nothing runs
-        message = f"Expected `labels` below {ways}, the number of the network's outputs."
-        with tf.control_dependencies([tf.debugging.assert_less_equal(number, ways, message)]):
-            labels = tf.identity(labels)
-        logits = prediction(inputs, labels)
-        return {"logits": logits, **classified(logits, classes)}
-
-    if labels.dtype.kind == "f":
-        name, answer, told = "adapt_and_predict", adapt_and_predict, {"targets": labels}
-    else:
-        name, answer, told = "adapt_and_classify", adapt_and_classify, {"labels": labels}
-    signature = Signature(answer, {"support": support, **told, "query": query}, rowwise=False)
+    name = "adapt_and_predict" if stated is None else "adapt_and_classify"
+    request = {"support": support, told: labels, "query": query}
+    signature = Signature(adapt, request, rowwise=False, expected=expected)
     return {"serving_default": signature, name: signature}
 
 
-def checked_labels(support, labels):
-    """Returns the labels and the number of classes, of an episode that is not empty and whose labels fit."""
+def rows_alike(support, told, name="labels"):
+    """Returns labels or targets after a check, in the graph, that there is one for each of at least 1 row."""
     import tensorflow as tf
 
     rows = tf.shape(support)[0]
-    checks = [
-        tf.debugging.assert_positive(rows, "Expected a support of at least 1 row."),
-        tf.debugging.assert_equal(tf.size(labels), rows, "Expected one label for each row of `support`."),
-        tf.debugging.assert_non_negative(labels, "Expected `labels` of at least 0."),
-    ]
-    with tf.control_dependencies([check for check in checks if check is not None]):
-        labels = tf.identity(labels)
+    return after(
+        [
+            tf.debugging.assert_positive(rows, "Expected a support of at least 1 row."),
+            tf.debugging.assert_equal(tf.shape(told)[0], rows, f"Expected one {name[:-1]} for each row of `support`."),
+        ],
+        told,
+    )
+
+
+def checked_labels(support, labels, classes=None):
+    """Returns the labels and the number of classes, of an episode that is not empty and whose labels fit.
+
+    What is computed from either is computed after these checks: one integer must not decide how much memory it takes.
+
+    Args:
+        support: tensor `(rows, ...)`.
+        labels: integer tensor `(rows,)`.
+        classes: int, the number of classes that there may be; None: as many as rows, and 4,096 that came before.
+
+    Raises:
+        tf.errors.InvalidArgumentError: in the graph, where the labels do not fit.
+    """
+    import tensorflow as tf
+
+    labels = rows_alike(support, labels)
+    most = tf.shape(support)[0] + _EARLIER_CLASSES if classes is None else classes
+    told = "the number of rows and 4,096" if classes is None else f"{classes}, the number of the network's outputs"
+    labels = after(
+        [
+            tf.debugging.assert_non_negative(labels, "Expected `labels` of at least 0."),
+            tf.debugging.assert_less(labels, tf.cast(most, labels.dtype), f"Expected `labels` below {told}."),
+        ],
+        labels,
+    )
     return labels, tf.reduce_max(labels) + 1
 
 
-def every_label(labels, classes):
-    """Returns the labels after a check, in the graph, that each of the classes is there."""
+def every_label(labels):
+    """Returns the labels and the number of classes after a check, in the graph, that each of the classes is there."""
     import tensorflow as tf
 
     message = "Expected `labels` from 0 to classes - 1, each at least once."
-    with tf.control_dependencies([tf.debugging.assert_equal(tf.size(tf.unique(labels).y), classes, message)]):
-        return tf.identity(labels)
+    number = tf.reduce_max(labels) + 1
+    labels = after([tf.debugging.assert_equal(tf.size(tf.unique(labels).y), number, message)], labels)
+    return labels, tf.reduce_max(labels) + 1
+
+
+def after(checks, value):
+    """Returns a value that is there after the checks alone; eager ones have been made."""
+    import tensorflow as tf
+
+    with tf.control_dependencies([check for check in checks if check is not None]):
+        return tf.identity(value)
 
 
 def as_it_is(x):

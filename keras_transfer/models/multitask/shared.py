@@ -4,9 +4,9 @@ import keras
 from keras import ops
 
 from keras_transfer import keras_internals
-from keras_transfer.model import PREDICTION, REPRESENTATION, TransferModel
+from keras_transfer.model import PREDICTION, REPRESENTATION, TransferModel, stated_outputs
 from keras_transfer.networks import all_rows
-from keras_transfer.signatures import Signature, embedded, named, predicted, reader
+from keras_transfer.signatures import Signature, embedded, named, own_prediction, predicted, reader
 
 
 class MultiTaskModel(TransferModel):
@@ -107,29 +107,37 @@ class MultiTaskModel(TransferModel):
         weights = None if all(weight is None for weight in weights.values()) else weights
         return super().compute_metrics(x, labels, y_pred, weights)
 
-    def signatures(self, x, classes=None, prepare=None, input_name="images"):
+    def signatures(self, x, classes=None, prepare=None, input_name="images", outputs=None):
         """Returns `serving_default`, which answers all tasks, one signature of each task's name, and `embed`.
 
         Each prediction has the task's name; a task that has `classes`, a dict of the names of those tasks that are
-        classifications, adds `<task>_probabilities`, `<task>_class_id` and `<task>_class_name`. A task's own signature
-        computes no other head. `embed` serves the features of the `encoder`, where the method has one.
+        classifications, or `outputs`, which says what they are, adds `<task>_probabilities`, `<task>_class_id` and
+        `<task>_class_name`. A task's own signature computes no other head. `embed` serves the features of the
+        `encoder`, where the method has one.
         """
-        if classes is not None and not (isinstance(classes, dict) and set(classes) <= set(self.heads)):
-            raise ValueError(f"Expected `classes` as a dict of tasks among {list(self.heads)}; received {classes}.")
+        stated = stated_outputs(self.heads, "heads", classes, outputs)
         taken = set(self.heads) & {"serving_default", "embed"}
         if taken:
             raise ValueError(f"Expected tasks that do not bear the name of a signature; received {sorted(taken)}.")
         request, (encoder, _) = named(x, input_name), self.served
         read = reader(x, request, prepare)
 
-        def answer(tasks):
-            known = {task: names for task, names in (classes or {}).items() if task in tasks}
-            return lambda inputs: predicted(self.answers(self.represent(read(inputs), tasks=tasks)), known)
+        def signature(tasks):
+            kinds = {task: kind for task, kind in stated.items() if task in tasks}
 
-        served = {"serving_default": answer(list(self.heads)), **{task: answer([task]) for task in self.heads}}
+            def answer(inputs):
+                return predicted(self.answers(self.represent(read(inputs), tasks=tasks)), classes, kinds)
+
+            def expected(inputs):
+                every = own_prediction(self, read(inputs))
+                return predicted({task: every[task] for task in tasks}, classes, kinds)
+
+            return Signature(answer, request, expected=expected)
+
+        served = {"serving_default": signature(list(self.heads)), **{task: signature([task]) for task in self.heads}}
         if encoder is not None:
-            served["embed"] = lambda inputs: embedded(encoder(read(inputs), training=False))
-        return {name: Signature(function, request) for name, function in served.items()}
+            served["embed"] = Signature(lambda inputs: embedded(encoder(read(inputs), training=False)), request)
+        return served
 
     def _labels_and_weights(self, y, tasks, sample_weight):
         """The labels of each task, 0 where one is missing, and their weights `(batch,)`; None where each counts 1."""

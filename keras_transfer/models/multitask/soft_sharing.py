@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_transfer.checks import check_weight
 from keras_transfer.losses.weight_sharing import weight_spread
 from keras_transfer.models.multitask.shared import MultiTaskModel, check_names
 
@@ -45,6 +46,7 @@ class SoftSharing(MultiTaskModel):
     """
 
     def __init__(self, towers, heads, pull=weight_spread, pull_weight=1e-3, weighting=None, missing=None, **kwargs):
+        pull_weight = check_weight(pull_weight, "pull_weight")
         super().__init__(heads, weighting, missing, {"pull": pull_weight}, **kwargs)
         check_names("a tower", towers, list(heads))
         if "pull" in heads:

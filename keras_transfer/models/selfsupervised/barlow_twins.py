@@ -2,10 +2,11 @@
 
 import keras
 
+from keras_transfer.checks import check_weight
 from keras_transfer.losses.barlow_twins import barlow_twins
 from keras_transfer.model import TransferModel
 from keras_transfer.models.selfsupervised.shared import check_no_labels, project_views
-from keras_transfer.networks import all_rows
+from keras_transfer.networks import all_rows, check_networks
 
 
 @keras.saving.register_keras_serializable(package="keras_transfer")
@@ -26,7 +27,8 @@ class BarlowTwins(TransferModel):
         redundancy_weight: float or schedule, the weight of `redundancy`.
 
     Raises:
-        ValueError: in training if labels come with the views, or these differ in shape or have one row only.
+        ValueError: if a network is no Keras layer or the weight is negative or no number; in training if labels come
+            with the views, or these differ in shape or have one row only.
 
     Example:
 
@@ -46,6 +48,8 @@ class BarlowTwins(TransferModel):
     streams = ("view_1", "view_2")
 
     def __init__(self, encoder, projector, redundancy_weight=5e-3, **kwargs):
+        check_networks(encoder=encoder, projector=projector)
+        redundancy_weight = check_weight(redundancy_weight, "redundancy_weight")
         super().__init__({"invariance": 1.0, "redundancy": redundancy_weight}, **kwargs)
         self.encoder, self.projector, self.redundancy_weight = encoder, projector, redundancy_weight
 

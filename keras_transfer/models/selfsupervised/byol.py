@@ -2,10 +2,11 @@
 
 import keras
 
+from keras_transfer.checks import check_weight
 from keras_transfer.losses.negative_cosine import negative_cosine
 from keras_transfer.model import TransferModel
 from keras_transfer.models.selfsupervised.shared import check_no_labels, project_views
-from keras_transfer.networks import follow, follower, run_pair
+from keras_transfer.networks import check_networks, follow, follower, run_pair
 
 
 @keras.saving.register_keras_serializable(package="keras_transfer")
@@ -23,11 +24,11 @@ class BYOL(TransferModel):
         encoder: built network from an image to features `(batch, dim)`.
         projector: built network from features to `(batch, projected)`.
         predictor: network from `(batch, projected)` to the same shape.
-        momentum: float or schedule, how much the teacher keeps; the paper's rises to 1 along a cosine.
+        momentum: float from 0 to 1, or schedule, how much the teacher keeps; the paper's rises to 1 along a cosine.
 
     Raises:
-        ValueError: if encoder or projector is not built; in training if labels come with the views or these differ in
-            shape.
+        ValueError: if a network is no Keras layer, encoder or projector is not built, or the momentum is out of range;
+            in training if labels come with the views or these differ in shape.
 
     Example:
 
@@ -50,8 +51,10 @@ class BYOL(TransferModel):
     streams = ("view_1", "view_2")
 
     def __init__(self, encoder, projector, predictor, momentum=0.99, **kwargs):
+        check_networks(encoder=encoder, projector=projector, predictor=predictor)
         super().__init__({"regression": 1.0}, **kwargs)
-        self.encoder, self.projector, self.predictor, self.momentum = encoder, projector, predictor, momentum
+        self.encoder, self.projector, self.predictor = encoder, projector, predictor
+        self.momentum = check_weight(momentum, "momentum", most=1)
         self.teacher_encoder, self.teacher_projector = follower(encoder), follower(projector)
 
     def forward(self, x, training=False):

@@ -3,8 +3,10 @@
 import keras
 from keras import ops
 
+from keras_transfer.checks import check_number
 from keras_transfer.model import TransferModel
 from keras_transfer.models.selfsupervised.shared import check_no_labels
+from keras_transfer.networks import check_networks
 
 
 @keras.saving.register_keras_serializable(package="keras_transfer")
@@ -22,8 +24,8 @@ class Inpainting(TransferModel):
         hidden: float between 0 and 1, the share of the image's area that is cut out.
 
     Raises:
-        ValueError: if `hidden` is out of range; in training if labels come with the images or the decoder returns
-            another shape.
+        ValueError: if a network is no Keras layer or `hidden` is out of range; in training if labels come
+            with the images or the decoder returns another shape.
 
     Example:
 
@@ -43,10 +45,10 @@ class Inpainting(TransferModel):
     streams = ("image",)
 
     def __init__(self, encoder, decoder, hidden=0.25, **kwargs):
+        check_networks(encoder=encoder, decoder=decoder)
         super().__init__({"reconstruction": 1.0}, **kwargs)
-        if not 0 < hidden < 1:
-            raise ValueError(f"Expected `hidden` between 0 and 1; received {hidden}.")
-        self.encoder, self.decoder, self.hidden = encoder, decoder, hidden
+        self.encoder, self.decoder = encoder, decoder
+        self.hidden = check_number(hidden, "hidden", above=0, below=1)
         self.seed_generator = keras.random.SeedGenerator()
 
     def forward(self, x, training=False):

@@ -5,9 +5,11 @@ import math
 import keras
 from keras import ops
 
+from keras_transfer.checks import check_flag, check_number
 from keras_transfer.layers.patches import Patches
 from keras_transfer.model import TransferModel
 from keras_transfer.models.selfsupervised.shared import check_no_labels
+from keras_transfer.networks import check_networks
 
 
 @keras.saving.register_keras_serializable(package="keras_transfer")
@@ -30,7 +32,8 @@ class MAE(TransferModel):
         normalize: bool, whether each patch is to be predicted with mean 0 and variance 1; otherwise pixels in 0-1.
 
     Raises:
-        ValueError: if the encoder has no such layers, or `hidden` leaves no patch to see or to predict.
+        ValueError: if a network is no Keras layer, the encoder has no such layers, or `hidden` leaves no patch to see
+            or to predict.
 
     Example:
 
@@ -51,6 +54,7 @@ class MAE(TransferModel):
     streams = ("image",)
 
     def __init__(self, encoder, decoder, hidden=0.75, normalize=True, **kwargs):
+        check_networks(encoder=encoder, decoder=decoder)
         super().__init__({"reconstruction": 1.0}, **kwargs)
         names = [layer.name for layer in getattr(encoder, "layers", [])]
         if not encoder.built or not {"patches", "blocks"} <= set(names):
@@ -58,7 +62,9 @@ class MAE(TransferModel):
                 f"Expected a built encoder with the layers 'patches' and 'blocks', as `kt.backbones.small_vit` makes "
                 f"it; received {encoder.name!r} with {names}."
             )
-        self.encoder, self.decoder, self.hidden, self.normalize = encoder, decoder, hidden, normalize
+        hidden = check_number(hidden, "hidden", above=0, below=1)
+        self.encoder, self.decoder, self.hidden = encoder, decoder, hidden
+        self.normalize = check_flag(normalize, "normalize")
         tokens, dim = encoder.get_layer("patches").output_shape[1:]
         self.visible = round(tokens * (1.0 - hidden))
         if not 0 < self.visible < tokens:

@@ -5,7 +5,7 @@ import keras
 from keras_transfer.losses.negative_cosine import negative_cosine
 from keras_transfer.model import TransferModel
 from keras_transfer.models.selfsupervised.shared import check_no_labels, project_views
-from keras_transfer.networks import run_pair
+from keras_transfer.networks import check_networks, run_pair
 
 
 @keras.saving.register_keras_serializable(package="keras_transfer")
@@ -25,7 +25,7 @@ class SimSiam(TransferModel):
         predictor: network from `(batch, projected)` to the same shape, a bottleneck.
 
     Raises:
-        ValueError: in training if labels come with the views or these differ in shape.
+        ValueError: if a network is no Keras layer; in training if labels come with the views or these differ in shape.
 
     Example:
 
@@ -45,6 +45,7 @@ class SimSiam(TransferModel):
     streams = ("view_1", "view_2")
 
     def __init__(self, encoder, projector, predictor, **kwargs):
+        check_networks(encoder=encoder, projector=projector, predictor=predictor)
         super().__init__({"similarity": 1.0}, **kwargs)
         self.encoder, self.projector, self.predictor = encoder, projector, predictor
 

@@ -2,9 +2,11 @@
 
 import keras
 
+from keras_transfer.checks import check_integer
 from keras_transfer.losses.checks import check_temperature
 from keras_transfer.model import TransferModel
 from keras_transfer.models.selfsupervised.shared import contrast, project_views
+from keras_transfer.networks import check_networks
 
 
 @keras.saving.register_keras_serializable(package="keras_transfer")
@@ -25,8 +27,9 @@ class SupCon(TransferModel):
         chunk_size: int, examples that go through the networks at once, for batches beyond memory; see `SimCLR`.
 
     Raises:
-        ValueError: if the temperature is not positive; in training if labels are missing or not `(batch,)`, the views
-            differ in shape or have one row only, or the batch does not divide into chunks.
+        ValueError: if a network is no Keras layer, or temperature or chunk size is not positive; in training if labels
+            are missing or not `(batch,)`, the views differ in shape or have one row only, or the batch does not divide
+            into chunks.
 
     Example:
 
@@ -44,9 +47,11 @@ class SupCon(TransferModel):
     streams = ("view_1", "view_2")
 
     def __init__(self, encoder, projector, temperature=0.1, chunk_size=None, **kwargs):
+        check_networks(encoder=encoder, projector=projector)
         super().__init__({"contrast": 1.0}, **kwargs)
         self.encoder, self.projector = encoder, projector
-        self.temperature, self.chunk_size = check_temperature(temperature), chunk_size
+        self.temperature = check_temperature(temperature)
+        self.chunk_size = None if chunk_size is None else check_integer(chunk_size, "chunk_size")
         self.autocast = False  # chunks hand on weights in full precision
 
     def forward(self, x, training=False):

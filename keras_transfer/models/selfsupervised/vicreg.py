@@ -2,10 +2,11 @@
 
 import keras
 
+from keras_transfer.checks import check_weight
 from keras_transfer.losses.vicreg import vicreg
 from keras_transfer.model import TransferModel
 from keras_transfer.models.selfsupervised.shared import check_no_labels, project_views
-from keras_transfer.networks import all_rows
+from keras_transfer.networks import all_rows, check_networks
 
 
 @keras.saving.register_keras_serializable(package="keras_transfer")
@@ -29,7 +30,8 @@ class VICReg(TransferModel):
         covariance_weight: float or schedule.
 
     Raises:
-        ValueError: in training if labels come with the views, or these differ in shape or have one row only.
+        ValueError: if a network is no Keras layer or a weight is negative or no number; in training if labels come with
+            the views, or these differ in shape or have one row only.
 
     Example:
 
@@ -53,10 +55,12 @@ class VICReg(TransferModel):
         self, encoder, projector, invariance_weight=25.0, variance_weight=25.0, covariance_weight=1.0, **kwargs
     ):
         weights = {"invariance": invariance_weight, "variance": variance_weight, "covariance": covariance_weight}
+        check_networks(encoder=encoder, projector=projector)
+        weights = {name: check_weight(weight, f"{name}_weight") for name, weight in weights.items()}
         super().__init__(weights, **kwargs)
         self.encoder, self.projector = encoder, projector
-        self.invariance_weight, self.variance_weight = invariance_weight, variance_weight
-        self.covariance_weight = covariance_weight
+        self.invariance_weight, self.variance_weight = weights["invariance"], weights["variance"]
+        self.covariance_weight = weights["covariance"]
 
     def forward(self, x, training=False):
         """Returns the projections of both views."""

@@ -100,9 +100,11 @@ def test_teacher_that_is_not_built_or_returns_probabilities():
     unbuilt = keras.Sequential([keras.layers.Dense(3)], name="my_teacher")
     with pytest.raises(ValueError, match="Expected a built and trained teacher; received 'my_teacher'"):
         kt.models.Distillation(*networks, unbuilt)
-    with pytest.raises(ValueError, match="to return logits; received one whose last layer '.*' ends in a softmax"):
+    with pytest.raises(
+        ValueError, match="`teacher` to return logits, .* whose layer '.*' .Dense with the activation softmax"
+    ):
         kt.models.Distillation(*networks, dense(8, 3, "softmax"))
-    with pytest.raises(ValueError, match="Expected a positive temperature; received 0"):
+    with pytest.raises(ValueError, match="Expected `temperature` to be a finite number above 0; received 0"):
         kt.models.Distillation(*networks, dense(8, 3), temperature=0)
 
 

@@ -38,5 +38,5 @@ def test_a_low_temperature_is_the_nearest_neighbour():
 
 
 def test_bad_temperature():
-    with pytest.raises(ValueError, match="positive `temperature`; received 0"):
+    with pytest.raises(ValueError, match="`temperature` to be a finite number above 0; received 0"):
         kt.models.MatchingNetwork(encoder(), temperature=0)

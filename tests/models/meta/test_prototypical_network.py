@@ -65,7 +65,7 @@ def test_calibration():
     distance = model.calibrate(stream, known=0.8)
     nearest = np.concatenate([-model.predict(x, verbose=0)["prediction"].max(-1).ravel() for x, _ in stream])
     np.testing.assert_allclose((nearest <= distance).mean(), 0.8, atol=0.01)
-    with pytest.raises(ValueError, match="`known` between 0 and 1; received 95"):
+    with pytest.raises(ValueError, match="`known` to be a finite number above 0 and below 1; received 95"):
         model.calibrate(stream, known=95)
     with pytest.raises(ValueError, match="at least one episode"):
         model.calibrate([])

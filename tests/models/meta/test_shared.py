@@ -183,13 +183,13 @@ def test_bad_input():
         kt.models.MAML(dense(), steps=-1)
     with pytest.raises(ValueError, match="`test_steps` to be an int of at least 0; received 2.5"):
         kt.models.Reptile(dense(), test_steps=2.5)
-    with pytest.raises(ValueError, match="positive `rate`; received 0"):
+    with pytest.raises(ValueError, match="`rate` to be a finite number above 0; received 0"):
         kt.models.MAML(dense(), rate=0)
-    with pytest.raises(ValueError, match="positive `rate`; received -1"):
+    with pytest.raises(ValueError, match="`rate` to be a finite number above 0; received -1"):
         kt.models.ANIL(dense(), dense(), rate=-1)
-    with pytest.raises(ValueError, match="positive `rate` and `batch_size`; received 0.001 and 0"):
+    with pytest.raises(ValueError, match="`batch_size` to be an int of at least 1; received 0"):
         kt.models.Reptile(dense(), batch_size=0)
-    with pytest.raises(ValueError, match=r"one of \('support', 'batch', 'moving'\); received 'none'"):
+    with pytest.raises(ValueError, match='"support", "batch" or "moving"; received .none.'):
         kt.models.MAML(dense(), statistics="none")
     with pytest.raises(ValueError, match="to be called with a `loss`"):
         kt.models.MAML(dense()).adapt(np.zeros((3, 8), "float32"), np.arange(3))

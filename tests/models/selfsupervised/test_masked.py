@@ -88,7 +88,7 @@ def test_errors():
         kt.models.MAE(image_networks()[0], decoder)
     with pytest.raises(ValueError, match="some of 16 patches visible and some hidden; received 0.99"):
         kt.models.MAE(encoder, decoder, hidden=0.99)
-    with pytest.raises(ValueError, match="between 0 and 1; received 1.0"):
+    with pytest.raises(ValueError, match="`hidden` to be a finite number above 0 and below 1; received 1.0"):
         kt.models.Inpainting(*image_networks(), hidden=1.0)
     with pytest.raises(ValueError, match="divides the image's height and width; received 3"):
         kt.backbones.small_vit((8, 8, 1), patch_size=3)
