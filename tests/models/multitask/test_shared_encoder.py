@@ -75,7 +75,7 @@ def test_nan_marks_a_missing_value_of_a_regression():
     y = {task: np.random.default_rng(0).normal(size=(len(X), CLASSES)).astype("float32") for task in model.heads}
     y["half"][::2, 1] = np.nan
     logs = model.train_on_batch(X, y, return_dict=True)
-    expected = np.square(model.predict(X, verbose=0)["half"] - y["half"])[1::2].mean()
+    expected = np.nanmean(np.square(model.predict(X, verbose=0)["half"] - y["half"]))
     np.testing.assert_allclose(logs["half_term"], expected, rtol=1e-5)
 
 
