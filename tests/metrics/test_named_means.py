@@ -17,6 +17,25 @@ def test_means_of_names_that_come_late():
     assert means.counted() == means.updated == set()
 
 
+def test_each_name_by_its_own_weight():
+    means = NamedMeans(["a", "b"])
+    means.update_state({"a": 1.0, "b": 4.0}, {"a": 3, "b": 0})
+    assert means.counted() == {"a"} and float(means.result()["b"]) == 0.0
+    means.update_state({"a": 5.0, "b": 7.0}, {"a": 1, "b": 2})
+    found = means.result()
+    np.testing.assert_allclose([float(found["a"]), float(found["b"])], [(3 * 1.0 + 5.0) / 4, 7.0])
+
+
+def test_a_total_is_the_sum_of_the_means_of_its_parts():
+    means = NamedMeans(["a"])
+    means.update_state({"a": 9.0})
+    for a, b, counts in ((1.0, 10.0, {"a": 3, "b": 1}), (5.0, 0.0, {"a": 1, "b": 0})):
+        means.update_state({"a": a, "b": b}, counts, total="loss")
+    found = {name: float(value) for name, value in means.result().items()}
+    assert found == {"a": 9.0, "loss": (3 * 1.0 + 5.0) / 4 + 10.0}
+    assert means.counted() == means.updated == {"a"}
+
+
 def test_what_is_not_finite_stays_with_its_name():
     means = NamedMeans(["a", "b"])
     means.update_state({"a": float("nan"), "b": 2.0})

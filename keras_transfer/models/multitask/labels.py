@@ -21,14 +21,15 @@ class Reading(NamedTuple):
     label: Any  # tensor, 0 where one is missing
     prediction: Any  # tensor
     values: Any  # losses, float32: one for each label, or each row; a scalar where the loss is one
-    weight: Any  # of each value, 0 for those that are missing; None where each counts 1
+    weight: Any  # of each value or with axes of 1 instead, 0 for those that are missing; None where each counts 1
 
     def total(self):
         """Returns the sum of the values by their weights, and the number of labels in it, of this replica."""
         if not self.values.shape:
             rows = ops.cast(ops.shape(self.prediction)[0], "float32")
             return rows * self.values, rows
-        weight = ops.ones_like(self.values) if self.weight is None else self.weight
+        weight = self.weight
+        weight = ops.ones_like(self.values) if weight is None else ops.broadcast_to(weight, ops.shape(self.values))
         present = weight != 0
         counted = weight if self.loss.reduction == "mean_with_sample_weight" else ops.cast(present, "float32")
         return ops.sum(ops.where(present, weight * self.values, 0.0)), ops.sum(counted)
@@ -99,7 +100,7 @@ def read(task, loss, label, prediction, missing=None, sample_weight=None):
     weight = None
     for part in weights:
         weight = part if weight is None else weight * part
-    return Reading(loss, label, shown, values, None if weight is None else ops.broadcast_to(weight, ops.shape(values)))
+    return Reading(loss, label, shown, values, weight)
 
 
 def present(label, missing):
@@ -128,7 +129,8 @@ def _fit(task, part, values):
         part = ops.cast(part, "float32")
     elif len(shape) > rank and set(shape[rank:]) == {1}:
         part = ops.squeeze(part, axis=tuple(range(rank, len(shape))))
-    part = ops.reshape(part, (*ops.shape(part), *(1,) * (rank - len(part.shape))))
+    for _ in range(rank - len(part.shape)):
+        part = part[..., None]
     known = [(a, b) for a, b in zip(part.shape, values.shape) if a is not None and b is not None]
     if len(part.shape) > rank or any(a not in (1, b) for a, b in known):
         raise ValueError(

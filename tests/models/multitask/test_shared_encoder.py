@@ -152,6 +152,87 @@ def test_contract_with_weightings(weighting):
     kt.testing.check_model(make, (X, Y), (X, Y), export=False)
 
 
+def half_precision(weighting):
+    """A model under mixed_float16 whose first steps overflow: gradients of errors near 1,000, scaled by 32,768."""
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        keras.utils.set_random_seed(0)
+        model = kt.models.SharedEncoder(encoder(), heads(), weighting)
+        model.compile(keras.optimizers.SGD(1e-7), {"whole": "mse", "half": "mae"})
+    finally:
+        keras.config.set_dtype_policy("float32")
+    return model
+
+
+@on_tensorflow
+@pytest.mark.parametrize(
+    "weighting",
+    [
+        kt.weightings.GradNorm,
+        kt.weightings.PCGrad,
+        kt.weightings.MGDA,
+        lambda: kt.weightings.Uncertainty(from_first_losses=True),
+        lambda: kt.weightings.DynamicWeightAverage(steps=1),
+    ],
+)
+def test_training_goes_on_after_an_overflow_of_float16(weighting):
+    """`step` counts the steps that the optimizer skips; nothing becomes infinite, and weights move again."""
+    model = half_precision(weighting())
+    y = {task: np.full((len(X), CLASSES), value, "float32") for task, value in (("whole", 1000.0), ("half", 10.0))}
+    start = None
+    for _ in range(30):
+        model.train_on_batch(X, y)
+        start = start or [v.numpy() for v in model.heads["whole"].trainable_variables]
+    assert model.step.numpy() == 30 and 0 < model.optimizer.inner_optimizer.iterations.numpy() < 30
+    assert all(np.isfinite(w).all() for w in model.get_weights())
+    assert all(np.isfinite(value) for value in model.train_on_batch(X, y, return_dict=True).values())
+    assert not np.array_equal(start[0], model.heads["whole"].trainable_variables[0].numpy())
+
+
+@on_tensorflow
+@pytest.mark.parametrize("on", ["parameters", "representation"])
+@pytest.mark.parametrize("weighting", [kt.weightings.PCGrad, kt.weightings.MGDA, kt.weightings.CAGrad])
+def test_heads_train_where_the_encoder_is_frozen(weighting, on):
+    """There is no gradient to weigh: each head takes its own."""
+    models = [made(weighting(on=on), rate=0.1), made(rate=0.1)]
+    for model in models:
+        model.encoder.trainable = False
+        of_tasks(model, keras.optimizers.SGD(0.1))
+        model.train_on_batch(X, Y)
+    for found, expected in zip(*(model.trainable_variables for model in models), strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+@on_tensorflow
+@pytest.mark.parametrize("weighting", [kt.weightings.PCGrad, kt.weightings.MGDA, kt.weightings.CAGrad])
+def test_where_all_is_frozen_there_is_an_error(weighting):
+    model = made(weighting())
+    for network in (model.encoder, *model.heads.values()):
+        network.trainable = False
+    of_tasks(model)
+    with pytest.raises(ValueError, match="variables of SharedEncoder that train; received none: all are frozen"):
+        model.train_on_batch(X, Y)
+
+
+def test_a_weighting_is_of_one_model(tmp_path):
+    weighting = kt.weightings.StaticWeighting({"whole": 0.5, "half": 2.0})
+    model = made(weighting)
+    with pytest.raises(ValueError, match=r"no other model has, .* received StaticWeighting .* Make a new one"):
+        made(weighting)
+    with pytest.raises(ValueError, match=r"no other model has"):
+        kt.models.SoftSharing({"whole": encoder(), "half": encoder()}, heads(), weighting=weighting)
+    model.train_on_batch(X, Y)
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(again.weighting.used, model.weighting.used)
+    with pytest.raises(ValueError, match=r"weighting of the tasks \['a', 'b'\]; received one of \['whole', 'half'\]"):
+        built = kt.weightings.PCGrad()
+        built.build({"whole": (), "half": ()})
+        kt.models.SharedEncoder(encoder(), {"a": heads()["half"], "b": heads()["half"]}, built)
+    with pytest.raises(ValueError, match="a `kt.weightings.Weighting` or None; received 'pcgrad'"):
+        kt.models.SharedEncoder(encoder(), heads(), "pcgrad")
+
+
 @on_tensorflow
 def test_each_signature_runs_its_own_head_alone(tmp_path):
     import tensorflow as tf
