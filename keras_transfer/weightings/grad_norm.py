@@ -54,7 +54,8 @@ class GradNorm(GradientWeighting):
     def coefficients(self, gram):
         """Moves the weights and returns them; where gradients are not finite, as they were."""
         losses = ops.convert_to_tensor(self.losses_now)
-        self.first.assign(ops.where(self.first > 0, self.first, losses))  # 0 until a batch has a label of the task
+        known = ops.logical_or(self.first > 0, ops.logical_not(ops.all(ops.isfinite(gram))))
+        self.first.assign(ops.where(known, self.first, losses))  # 0 until a batch has a label of the task
         lengths, tasks = gradients.lengths(gram), len(self.tasks)
         weighted = self.task_weights * lengths
         pace = ops.where(self.first > 0, losses / ops.maximum(self.first, TINY), 1.0)

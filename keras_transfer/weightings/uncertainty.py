@@ -68,8 +68,7 @@ class Uncertainty(Weighting):
         """Returns the tasks' losses by their weights, and half of the log-variances."""
         if training and self.first is not None:
             everywhere = self.everywhere(losses)
-            known = ops.logical_or(self.first > 0, ops.logical_not(ops.isfinite(everywhere)))
-            self.first.assign(ops.where(known, self.first, everywhere))
+            self.keep(self.first, ops.where(self.first > 0, self.first, everywhere))
         losses = self.stack(losses)
         weights = self.halves * ops.exp(-self.log_variances)
         if training:

@@ -193,7 +193,8 @@ def test_a_weighting_holds_still_where_a_step_overflows(name, what, first):
         found = weighting.combine({task: [row] for task, row in zip(TASKS, np.float32(bad))})
         assert not np.isfinite(state(found[0])).all()  # so that the optimizer skips it
     for variable, value in zip(weighting.variables, start):
-        if "seed" not in variable.path:
+        shown = variable is weighting.used and not weighting.on  # what the step counted, not what follows from it
+        if not shown and "seed" not in variable.path:
             np.testing.assert_array_equal(state(variable), value, err_msg=variable.path)
     for one in (weighting, calm):
         steps(one, 5)

@@ -87,7 +87,8 @@ def read(task, loss, label, prediction, missing=None, sample_weight=None):
     if sample_weight is not None:
         sample_weight = ops.cast(sample_weight, "float32")
     rank = len(same_label.shape)
-    apart = here is not None or (sample_weight is not None and len(sample_weight.shape) == rank)
+    apart = sample_weight is not None and len(sample_weight.shape) == rank and sample_weight.shape[-1] != 1
+    apart = apart or here is not None
     entries = 1 < rank == len(same_prediction.shape) and same_label.shape[-1] != 1
     if apart and entries and keras_internals.is_by_entries(loss):
         label = same_label = same_label[..., None]
@@ -109,10 +110,13 @@ def present(label, missing):
     if missing is None:
         return None
     if "float" in dtype:
-        return ops.logical_not(ops.isnan(label) if missing != missing else ops.equal(label, missing))
+        if missing != missing:
+            return ops.logical_not(ops.isnan(label))
+        return ops.not_equal(label, ops.convert_to_tensor(missing, dtype=dtype))
     if missing != missing or np.array(missing).astype(dtype) != missing:
         return None
-    return ops.not_equal(label, ops.cast(missing, dtype))
+    kind = bool if dtype == "bool" else int
+    return ops.not_equal(label, ops.convert_to_tensor(kind(missing), dtype=dtype))
 
 
 def _fit(task, part, values):

@@ -136,7 +136,10 @@ def test_masks_of_predictions_count_as_in_plain_keras():
         ({"loss": ["mse", "mse"]}, r"a compiled loss for each of the tasks .* received"),
         ({"loss": "mse", "loss_weights": [1.0, 2.0]}, "`loss_weights` as a dict of the tasks"),
         ({"loss": "mse", "loss_weights": {"a": 1.0}}, r"`loss_weights` for each of the tasks .* none for \['b'\]"),
-        ({"loss": keras.losses.MeanSquaredError(reduction="sum")}, "loss of the task 'a' to be a mean.* received 'sum'"),
+        (
+            {"loss": keras.losses.MeanSquaredError(reduction="sum")},
+            "loss of the task 'a' to be a mean.* received 'sum'",
+        ),
     ],
 )
 def test_errors_of_compile(compiled, message):
@@ -232,7 +235,9 @@ def test_void_pixels_leave_the_other_pixels():
         there, p = label != 255, logits[task]
         values = np.log(np.exp(p).sum(-1)) - np.take_along_axis(p, np.where(there, label, 0)[..., None], -1)[..., 0]
         np.testing.assert_allclose(found[f"{task}_term"], [values[there].mean()] * 2, rtol=1e-5)
-        np.testing.assert_allclose(found[f"{task}_accuracy"], [np.mean(p.argmax(-1)[there] == label[there])] * 2, rtol=1e-5)
+        np.testing.assert_allclose(
+            found[f"{task}_accuracy"], [np.mean(p.argmax(-1)[there] == label[there])] * 2, rtol=1e-5
+        )
 
 
 def test_pixels_of_one_class_and_a_channel():
@@ -240,7 +245,9 @@ def test_pixels_of_one_class_and_a_channel():
     y = {task: RNG.integers(0, 2, (64, 4, 4, 1)).astype("int32") for task in "ab"}
     y["a"][:, 1, 2] = -1
     metrics = {task: ["accuracy", keras.metrics.Precision(name="precision")] for task in y}
-    model = made(shape=(4, 4, 1), missing=-1, activation="sigmoid", loss="binary_crossentropy", weighted_metrics=metrics)
+    model = made(
+        shape=(4, 4, 1), missing=-1, activation="sigmoid", loss="binary_crossentropy", weighted_metrics=metrics
+    )
     p, there = model.predict(X, verbose=0)["a"], y["a"] >= 0
     found = by_batches(model, y, sizes=(64, 5))
     expected = -np.log(np.where(y["a"] == 1, p, 1 - p))[there].mean()
