@@ -119,7 +119,13 @@ class MultiTaskModel(TransferModel):
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         """Updates the compiled metrics with the labels that are there."""
-        if self.missing is not None and keras_internals.unweighted_metrics(self) is not None:
+        unweighted = keras_internals.unweighted_metrics(self) or {}
+        tasks = (
+            list(self.heads)
+            if isinstance(unweighted, (list, tuple))
+            else [task for task in unweighted if unweighted[task]]
+        )
+        if any(self._missing(task) is not None for task in tasks):
             raise ValueError(
                 f"Expected metrics of {type(self).__name__} as `weighted_metrics`, since labels may be missing, which "
                 "`metrics` would count; received `metrics`."
@@ -168,10 +174,13 @@ class MultiTaskModel(TransferModel):
         unfit = {task: loss for task, loss in losses.items() if loss is None or isinstance(loss, (list, tuple, dict))}
         if unfit:
             raise ValueError(f"Expected a compiled loss for each of the tasks {tasks}; received {unfit}.")
-        missing = self.missing if isinstance(self.missing, dict) else dict.fromkeys(tasks, self.missing)
         return {
-            task: read(task, losses[task], y[task], predictions[task], missing.get(task), given[task]) for task in tasks
+            task: read(task, losses[task], y[task], predictions[task], self._missing(task), given[task])
+            for task in tasks
         }
+
+    def _missing(self, task):
+        return self.missing.get(task) if isinstance(self.missing, dict) else self.missing
 
     def _scaled(self, terms):
         """The terms by the compiled `loss_weights`."""

@@ -315,8 +315,13 @@ def test_missing_differs_by_task(tmp_path):
     model.save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras")
     assert dict(again.missing) == {"b": -1}
-    again.compile("sgd", "mse")
-    np.testing.assert_allclose(again.evaluate(X, y, verbose=0, return_dict=True)["loss"], logs["loss"], rtol=1e-5)
+    again.compile("sgd", "mse", metrics={"a": ["mae"]})
+    found = again.evaluate(X, y, verbose=0, return_dict=True)
+    np.testing.assert_allclose(found["loss"], logs["loss"], rtol=1e-5)
+    np.testing.assert_allclose(found["a_mae"], np.mean(np.abs(p["a"][:, 0] - y["a"])), rtol=1e-5)
+    again.compile("sgd", "mse", metrics={"b": ["mae"]})
+    with pytest.raises(ValueError, match="as `weighted_metrics`, since labels may be missing"):
+        again.evaluate(X, y, verbose=0)
 
 
 @pytest.mark.parametrize(("missing", "dtype"), [(-1, "uint8"), (0.5, "int32"), (-1, "bool"), (float("nan"), "int32")])
