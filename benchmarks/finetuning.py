@@ -27,7 +27,7 @@ WEIGHTS = "weights/mobilenet_v1_1.0_to_conv_pw_12.weights.h5"
 
 
 def classifier(seed=0, optimizer="adam"):
-    """MobileNet with its pretrained weights and a new head for 7 classes, compiled."""
+    """Returns MobileNet with its pretrained weights and a new head for 7 classes, compiled."""
     keras.utils.set_random_seed(seed)
     weights = pathlib.Path(os.environ["KERAS_TRANSFER_DATA"], WEIGHTS)
     backbone = kt.backbones.from_applications("MobileNet", weights, (128, 128, 3), layer="conv_pw_12_relu")
@@ -49,7 +49,7 @@ def compared(arms, rounds, arm, floor):
 
 
 def cached_features(images, labels, rounds):
-    """An epoch through the backbone against one on cached features."""
+    """Times an epoch through the backbone against one on cached features."""
     model = classifier()
     backbone, head = model.layers[0], keras.models.clone_model(model.layers[1])
     backbone.trainable = False
@@ -69,7 +69,7 @@ def cached_features(images, labels, rounds):
 
 
 def adapted(seed=0):
-    """The classifier with LoRA of rank 8 on all convolutions that take it; head and BatchNormalization train too."""
+    """Returns the classifier with LoRA of rank 8 on all convolutions; head and BatchNormalization train too."""
     model = classifier(seed)
     attached = kt.finetuning.lora.attach(model, rank=8, also_train=["(.*/)?logits", ".*_bn"])
     compile_model(model)
@@ -77,7 +77,7 @@ def adapted(seed=0):
 
 
 def lora(images, labels, rounds):
-    """Resuming, merging, exporting and serving."""
+    """Resumes, merges, exports and serves an adapter."""
     few, truth = images[::16], labels[::16]
 
     def train(model, epoch):
@@ -114,7 +114,7 @@ def lora(images, labels, rounds):
 
 
 def mixed_precision(images, labels, rounds):
-    """A training step of all weights under each policy."""
+    """Times a training step of all weights under each policy."""
     arms = {}
     for policy in ("float32", "mixed_bfloat16", "mixed_float16"):
         keras.config.set_dtype_policy(policy)

@@ -20,7 +20,7 @@ WAYS, TASKS, FILTERS, RATE = 5, 16, 64, 0.4
 
 
 def network(pooled):
-    """The field's four convolutions and a head."""
+    """Returns the field's four convolutions and a head."""
     x = images = keras.Input((28, 28, 1))
     for _ in range(4):
         x = layers.Conv2D(FILTERS, 3, strides=1 if pooled else 2, padding="same")(x)
@@ -31,12 +31,12 @@ def network(pooled):
 
 
 def cross_entropy(labels, logits):
-    """Mean over rows."""
+    """Returns the mean over rows."""
     return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
 
 
 def by_hand(net, how, first_order):
-    """A training step `(x, y) -> loss` without this library."""
+    """Returns a training step `(x, y) -> loss` without this library."""
     optimizer = keras.optimizers.Adam(1e-3)
     optimizer.build(net.trainable_variables)
     state = [v.value for v in net.non_trainable_variables]
@@ -81,7 +81,7 @@ def by_hand(net, how, first_order):
 
 
 def unfolded(weights, x):
-    """The pooled network for all tasks at once: `(tasks, rows, ...)`, weights with a leading axis of tasks."""
+    """Runs the pooled network for all tasks at once: `(tasks, rows, ...)`, weights with a leading axis of tasks."""
     x = tf.cast(x, tf.float32)
     for block in range(4):
         kernel, bias, gamma, beta = weights[4 * block : 4 * block + 4]
@@ -98,7 +98,7 @@ def unfolded(weights, x):
 
 
 def batch(queries):
-    """Random episodes; their content costs nothing."""
+    """Returns random episodes; their content costs nothing."""
     rng = np.random.default_rng(0)
     support, query = (rng.random((TASKS, WAYS * n, 28, 28, 1), "float32") for n in (1, queries))
     labels, answers = (np.tile(np.repeat(np.arange(WAYS, dtype="int32"), n), (TASKS, 1)) for n in (1, queries))
@@ -106,9 +106,9 @@ def batch(queries):
 
 
 def measure(pooled, first_order, rounds):
-    """Tasks per second of every arm, and the ratio to the best by hand, round by round."""
+    """Returns the tasks per second of every arm, and the ratio to the best by hand, round by round."""
     x, y = batch(15 if pooled else 5)
-    model = kt.models.MAML(network(pooled), rate=RATE, first_order=first_order, batch_norm="batch")
+    model = kt.models.MAML(network(pooled), rate=RATE, first_order=first_order, statistics="batch")
     model.compile(keras.optimizers.Adam(1e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     ours = tf.function(lambda x, y: model.train_step((x, y))["loss"])
     ways = ("unrolled", "map_fn", "unfolded") if pooled else ("unrolled", "map_fn")

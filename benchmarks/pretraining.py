@@ -34,7 +34,7 @@ SIZES = {"256": (ROWS, None), "4096 in chunks of 256": (LARGE, ROWS), "4096 whol
 
 
 def networks(normalized=True):
-    """Encoder and projector."""
+    """Returns an encoder and a projector."""
 
     def block(layer):
         return [layer, *([layers.BatchNormalization()] if normalized else []), layers.ReLU()]
@@ -47,13 +47,13 @@ def networks(normalized=True):
 
 
 def augmentation():
-    """What makes a view."""
+    """Returns the layers that make a view."""
     crop, tones = kt.layers.RandomResizedCrop(28, 28, scale=(0.3, 1.0)), kt.layers.RandomGamma((0.2, 5.0), (0.25, 1.0))
     return keras.Sequential([crop, layers.RandomFlip("horizontal"), tones])
 
 
 def pipeline(images):
-    """Pairs of views by hand."""
+    """Returns pairs of views by hand."""
     augment = augmentation()
     rows = tf.data.Dataset.from_tensor_slices(images).shuffle(len(images)).batch(ROWS, drop_remainder=True)
     return kt.streams.prefetched(rows.map(lambda x: augment(tf.concat([x, x], 0))))
@@ -95,7 +95,7 @@ def hand_arm(images):
 
 
 def measure_step(images, rounds):
-    """Milliseconds of a step, through `fit` and by hand."""
+    """Measures the milliseconds of a step, through `fit` and by hand."""
     arms = {"fit": fit_arm, "hand": hand_arm}
     for name, arm in arms.items():
         keras.utils.set_random_seed(0)
@@ -107,7 +107,7 @@ def measure_step(images, rounds):
 
 
 def measure_views(images, rounds):
-    """Images per second of which two views are made."""
+    """Measures the images per second of which two views are made."""
     streams = {"kt.streams.views": kt.streams.views(images, augmentation(), ROWS, seed=0), "hand": pipeline(images)}
 
     def pass_over(stream):
@@ -120,7 +120,7 @@ def measure_views(images, rounds):
 
 
 def measure_size(name, images):
-    """Peak memory in MiB and milliseconds for an image, of this process."""
+    """Measures the peak memory in MiB and the milliseconds for an image, of this process."""
     rows, chunk_size = SIZES[name]
     seconds = timing.turns({name: fit_arm(images, chunk_size, rows)}, 3).seconds
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -129,7 +129,7 @@ def measure_size(name, images):
 
 
 def gradient(make, batch, strategy):
-    """The gradient of one step of a model, through the weights that plain SGD leaves."""
+    """Returns the gradient of one step of a model, through the weights that plain SGD leaves."""
     with strategy.scope():
         keras.utils.set_random_seed(0)
         model = make()
@@ -140,7 +140,7 @@ def gradient(make, batch, strategy):
 
 
 def measure_gradients(images):
-    """Relative distances from the gradients of whole batches, in two precisions."""
+    """Measures relative distances from the gradients of whole batches, in two precisions."""
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
     one, two = tf.distribute.get_strategy(), tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
@@ -171,7 +171,7 @@ def measure_gradients(images):
 
 
 def in_fresh_process(part):
-    """What a part prints, which is run in a process of its own."""
+    """Returns what a part prints, which is run in a process of its own."""
     command = [sys.executable, "-m", "benchmarks.pretraining", "--part", part]
     return json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
 

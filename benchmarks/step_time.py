@@ -24,7 +24,7 @@ ROWS, REVERSAL = 128, 0.1
 
 
 def networks():
-    """Encoder, head and discriminator."""
+    """Returns an encoder, a head and a discriminator."""
     convolutions = [[layers.Conv2D(n, 5, activation="relu"), layers.MaxPooling2D()] for n in (32, 48)]
     encoder = keras.Sequential([keras.Input((28, 28, 1)), *convolutions[0], *convolutions[1], layers.Flatten()])
     heads = [[keras.Input((768,)), layers.Dense(100, activation="relu"), layers.Dense(units)] for units in (10, 1)]

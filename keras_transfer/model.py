@@ -306,8 +306,11 @@ class TransferModel(keras_internals.Trainer):
         )
 
     def _results(self, shown):
-        hidden = set(self._means.places) - set(shown)
-        return {name: value for name, value in super().get_metrics_result().items() if name not in hidden}
+        hidden, total = set(self._means.places) - set(shown), self._means.total("loss")
+        logs = {name: value for name, value in super().get_metrics_result().items() if name not in hidden}
+        if total is not None:  # it may have been kept in training alone, or in evaluation
+            logs["loss"] = ops.where(total[1] > 0, total[0], logs["loss"])
+        return logs
 
     def _measured(self, x, y, outputs, sample_weight):
         """The terms as float32, logged after a check that they are those declared."""
@@ -318,11 +321,10 @@ class TransferModel(keras_internals.Trainer):
                 f"{sorted(self.term_weights)}; received {sorted(terms)}."
             )
         terms = {name: ops.cast(value, "float32") for name, value in terms.items()}  # float16 networks give float16
-        counts, rows = outputs.get(COUNTS, {}), _rows(x)
-        self._means.update_state(
-            {f"{name}_term": value for name, value in terms.items()},
-            {f"{name}_term": counts.get(name, rows) for name in terms},
-        )
+        weights = rows = _rows(x)
+        if COUNTS in outputs:
+            weights = {f"{name}_term": outputs[COUNTS].get(name, rows) for name in terms}
+        self._means.update_state({f"{name}_term": value for name, value in terms.items()}, weights)
         return self._scaled(terms)
 
     def _scaled(self, terms):

@@ -60,6 +60,9 @@ def check_loss(function, loss, y_true, y_pred):
             np.testing.assert_allclose(_numpy(twin(y_true, y_pred)), value, rtol=1e-6, err_msg="class and function")
 
 
+_OVERFLOWS = 15  # steps that are skipped, each halves the scale of the loss, before 2^15 has become 1
+
+
 class Subject:
     """A method under test, and what its checks look at: one training run, computed when a check first needs it.
 
@@ -187,24 +190,29 @@ def check_float16(subject):
     try:
         model = _eager(subject.new_model())
         _expect(isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer), "the loss is not scaled in float16")
-        model.train_on_batch(*subject.batch)
         before = [_numpy(v) for v in model.trainable_variables]
-        logs = model.train_on_batch(*subject.batch, return_dict=True)
+        for _ in range(_OVERFLOWS + 2):
+            logs = model.train_on_batch(*subject.batch, return_dict=True)
+            after = [_numpy(v) for v in model.trainable_variables]
+            still = _still(model, subject, [not np.array_equal(*pair) for pair in zip(before, after)])
+            if not still:
+                break
     finally:
         keras.config.set_dtype_policy(policy)
     _expect(all(np.isfinite(value) for value in logs.values()), f"float16 logs are not finite: {logs}")
     _expect(all(np.isfinite(w).all() for w in model.get_weights()), "float16 weights are not finite")
-    after = [_numpy(v) for v in model.trainable_variables]
-    still = _still(model, subject, [not np.array_equal(*pair) for pair in zip(before, after)])
     _expect(not still, f"float16 training does not move {still}")
 
 
 def check_export(subject):
-    """Checks that a fresh process without this package answers as the model does; see `check_model`."""
+    """Checks that another process, without this package, answers as the model does; see `check_model`."""
     model, x = subject.training.model, subject.plain[0]
     with tempfile.TemporaryDirectory() as folder:
         serving.export(model, folder, x)
-        serving.verify(folder, model, x)
+        try:
+            serving.verify(folder, model, x)
+        except ValueError as difference:
+            raise AssertionError(f"Contract broken: {difference}") from difference
 
 
 MODEL_CHECKS = (
@@ -227,7 +235,7 @@ def check_model(make_model, batch, plain, export=True, still=()):
         make_model: function without arguments that returns a compiled model with small, new networks.
         batch: training batch `(x, y)` of arrays; x is the dict of streams, y may be None.
         plain: `(x, y)` of arrays, plain data; y is None where the model is not compiled with a loss.
-        export: whether to export and reload in a fresh process, which takes some seconds; TensorFlow only.
+        export: whether to export and to compare in another process, which takes seconds to start; TensorFlow only.
         still: see `Subject`.
 
     Raises:

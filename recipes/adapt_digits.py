@@ -32,7 +32,7 @@ class Config:
     pair: Literal["printed_handwritten", "digits_photos"] = "printed_handwritten"
     """Labelled source and unlabelled target."""
     method: tuple[Literal["dann", "deep_coral", "dan"], ...] = ("dan",)
-    """One or more methods; the first is exported."""
+    """Methods to train, one or more; the first is exported."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """One run of every arm for each; at least two, for an interval."""
     steps: int = 1000
@@ -124,7 +124,7 @@ def train(config, arm, seed, data):
 
 
 def information(logits):
-    """Mutual information of input and prediction in nats, at most log 10: a score of adaptation without labels."""
+    """Returns the mutual information of input and prediction, at most log 10 nats: a score that needs no labels."""
     p = keras.ops.convert_to_numpy(keras.ops.softmax(logits))
     return float((p * np.log(p + 1e-9)).sum(-1).mean() - (p.mean(0) * np.log(p.mean(0) + 1e-9)).sum())
 

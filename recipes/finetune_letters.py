@@ -135,7 +135,7 @@ def train_heads(config, split, encoder, x, y, few, classes, settings):
 
 
 def accuracy(model, x, y):
-    """Share of right answers."""
+    """Returns the share of right answers."""
     return float((model.predict(x, batch_size=128, verbose=0).argmax(-1) == y).mean())
 
 

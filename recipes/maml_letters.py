@@ -42,7 +42,7 @@ class Config:
     inner_steps: int = 1
     """Gradient steps of the inner loop."""
     inner_rate: float = 0.4
-    """Where the learned rates of the inner loop begin."""
+    """The rate at which the learned rates of the inner loop begin."""
     learning_rate: float = 3e-3
     """The learning rate of Adam at the start of a cosine decay to 0."""
     test_episodes: int = 1000

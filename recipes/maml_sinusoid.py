@@ -38,7 +38,7 @@ class Config:
     shots: int = 10
     """Support points of a task, and query points in training."""
     inner_rate: float = 0.01
-    """Learning rate of the inner loop."""
+    """The learning rate of the inner loop."""
     learning_rate: float = 1e-3
     """The learning rate of Adam at the start of a cosine decay to 0."""
     test_steps: int = 10
@@ -91,7 +91,7 @@ def train(config, seed):
 
 
 def errors(network, rate, steps, tasks):
-    """Mean squared errors on tasks after each of the numbers of steps; None where a task diverged."""
+    """Returns the mean squared errors on tasks after each of the numbers of steps; None where a task diverged."""
     models = (adapting(network, rate, k) for k in steps)
     found = [model.evaluate(*tasks, batch_size=100, verbose=0, return_dict=True)["loss"] for model in models]
     return [error if np.isfinite(error) else None for error in found]

@@ -7,7 +7,7 @@ TSNE_STEPS = 1000  # of gradient descent, as many as scikit-learn takes by defau
 
 
 def samples(domains, rows=4, columns=12):
-    """Images of each domain side by side; `domains` is a dict of names to uint8 images `(n, height, width, 1 or 3)`."""
+    """Draws images of each domain side by side; `domains` is `{name: uint8 images (n, height, width, 1 or 3)}`."""
     figure = Figure(figsize=(0.5 * columns * len(domains), 0.5 * rows + 0.4), layout="constrained")
     panels = figure.subplots(1, len(domains), squeeze=False)[0]
     for panel, (name, images) in zip(panels, domains.items()):
@@ -22,7 +22,7 @@ def samples(domains, rows=4, columns=12):
 
 
 def embedding(features, labels, names):
-    """t-SNE of source and target features, by domain and by class.
+    """Draws t-SNE of source and target features, by domain and by class.
 
     Args:
         features: dict of a title (before, after) to a pair of arrays `(rows, dim)`, source and target.
@@ -49,7 +49,7 @@ def embedding(features, labels, names):
 
 
 def curves(histories):
-    """Every log over the epochs, one panel each; `histories` is a dict of names to lists of `History.history`."""
+    """Draws every log over the epochs, a panel each; `histories` is a dict of names to lists of `History.history`."""
     logs = sorted({name for runs in histories.values() for name in runs[0]})
     columns = min(5, len(logs))
     rows = -(-len(logs) // columns)
@@ -73,7 +73,7 @@ def curves(histories):
 
 
 def confusion(labels, predictions, classes):
-    """Confusion matrices side by side, in % of each true class; `predictions` is a dict of titles to class ids."""
+    """Draws confusion matrices side by side, in % of each true class; `predictions` is `{title: class ids}`."""
     from sklearn.metrics import confusion_matrix
 
     figure = Figure(figsize=(4.6 * len(predictions), 4.4), layout="constrained")
@@ -91,7 +91,7 @@ def confusion(labels, predictions, classes):
 
 
 def predictions(images, labels, logits, classes, rows=4, columns=10):
-    """Images with what the model answers and how sure it is; in red, with the truth beside, where it is wrong.
+    """Draws images with what the model answers and how sure it is; in red, with the truth beside, where it is wrong.
 
     Args:
         images: uint8 array `(n, height, width, 1 or 3)`.
@@ -117,7 +117,7 @@ def predictions(images, labels, logits, classes, rows=4, columns=10):
 
 
 def episode(support, labels, query, truth, answers):
-    """An episode: the support of each class on the left, its queries on the right; wrong answers in red.
+    """Draws an episode: the support of each class on the left, its queries on the right; wrong answers in red.
 
     Args:
         support: uint8 images `(rows, height, width, 1 or 3)`.
@@ -147,7 +147,7 @@ def episode(support, labels, query, truth, answers):
 
 
 def classes(features, labels, names=None):
-    """t-SNE of features `(rows, dim)`, coloured by class; `names` are those of the classes."""
+    """Draws t-SNE of features `(rows, dim)`, coloured by class; `names` are those of the classes."""
     from sklearn.manifold import TSNE
 
     perplexity = min(30, (len(features) - 1) // 3)
@@ -165,7 +165,7 @@ def classes(features, labels, names=None):
 
 
 def accuracies(by_arm):
-    """Accuracy of each arm in each case, a dot for each seed and a bar at their mean; `{arm: {case: [accuracy]}}`."""
+    """Draws `{arm: {case: [accuracy]}}`, a dot for each seed and a bar at their mean."""
     figure = Figure(figsize=(6.4, 3.8), layout="constrained")
     panel = figure.subplots()
     for number, (arm, by_case) in enumerate(by_arm.items()):
@@ -189,7 +189,7 @@ def accuracies(by_arm):
 
 
 def by_shots(shots, accuracies):
-    """Accuracy against the number of examples; `{arm: accuracies (shots,)}`."""
+    """Draws accuracy against the number of examples; `accuracies` is `{arm: (shots,)}`."""
     figure = Figure(figsize=(5.4, 3.8), layout="constrained")
     panel = figure.subplots()
     for arm, values in accuracies.items():
@@ -204,7 +204,7 @@ def by_shots(shots, accuracies):
 
 
 def fits(x, supports, curves):
-    """Regression from a few points: a row for each method, a column for each task, a line for each number of steps.
+    """Draws regression from a few points: a row for each method, a column for each task, a line for each step count.
 
     Args:
         x: array `(points,)`.
@@ -224,7 +224,7 @@ def fits(x, supports, curves):
 
 
 def neighbours(images, features, rows=8, columns=10):
-    """Images, each with the nearest others by the cosine of their features on its right.
+    """Draws images, each with the nearest others by the cosine of their features on its right.
 
     Args:
         images: uint8 array `(n, height, width, 1 or 3)`.
@@ -246,7 +246,7 @@ def neighbours(images, features, rows=8, columns=10):
 
 
 def reconstructions(images, hidden, predicted):
-    """Images, what was visible of them, and what was predicted in the hidden places.
+    """Draws images, what was visible of them, and what was predicted in the hidden places.
 
     Args:
         images: uint8 array `(n, height, width, 1 or 3)`.

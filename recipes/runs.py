@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime
+import functools
 import json
 import pathlib
 
@@ -79,7 +80,8 @@ def finish(
     run = config.runs / f"{case}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
     run.mkdir(parents=True)
     for name, figure in figures.items():
-        figure.savefig(run / f"{name}.png", dpi=110)
+        draw = functools.partial(figure.savefig, format="png", dpi=110)
+        kt.report.write_whole(run / f"{name}.png", draw)
     copies = [] if config.results is None else [config.results / recipe / f"{case}.json"]
     for path in (run / "report.json", *copies):
         kt.report.write_whole(path, f"{json.dumps(record, indent=1)}\n".encode())

@@ -127,7 +127,7 @@ def train(config, seed, rate, names, x, y, make=build):
 
 
 def accuracies(model, names, x, y):
-    """Accuracy of each task over the images that have its label."""
+    """Returns the accuracy of each task over the images that have its label."""
     logits = model.predict(x, batch_size=500, verbose=0)
     logits = logits if isinstance(logits, dict) else dict.fromkeys(names, logits)
     there = {task: y[task] >= 0 for task in names}

@@ -11,6 +11,15 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 ROOT = pathlib.Path(__file__).parent.parent
 
 
+SLOWEST = ("tests/test_jax.py", "tests/test_replicas.py", "tests/serving/", "tests/recipes/", "tests/backbones/")
+
+
+def pytest_collection_modifyitems(items):
+    """Slow files first: workers take files in this order, and none is left with a long one at the end."""
+    places = {path: place for place, path in enumerate(SLOWEST)}
+    items.sort(key=lambda item: min((p for path, p in places.items() if item.nodeid.startswith(path)), default=99))
+
+
 @pytest.fixture
 def run_python():
     """Runs a module of the tests in a fresh process and returns what it prints."""

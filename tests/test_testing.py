@@ -143,8 +143,8 @@ def test_broken_loss(function, loss, message):
 class Broken(kt.models.DANN):
     """Sound as it is."""
 
-    def __init__(self, encoder, head, discriminator, reversal=1.0, domain_weight=1.0, batch_norm="joint", **kwargs):
-        super().__init__(encoder, head, discriminator, reversal, domain_weight, batch_norm, **kwargs)
+    def __init__(self, encoder, head, discriminator, reversal=1.0, domain_weight=1.0, passes="joint", **kwargs):
+        super().__init__(encoder, head, discriminator, reversal, domain_weight, passes, **kwargs)
 
 
 def spoiled(change):
@@ -172,17 +172,26 @@ class HidesState(Broken):
 
 
 class CountsTwice(Broken):
-    def advance(self):
+    def advance(self, outputs):
         self.step.assign_add(1)
 
 
 class LogsTermsOfPlainData(Broken):
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
-        super().compute_metrics(x, y, y_pred, sample_weight)
-        return self._results(with_terms=True)
+        return {"domain_term": ops.zeros(()), **super().compute_metrics(x, y, y_pred, sample_weight)}
 
     def get_metrics_result(self):
-        return self._results(with_terms=True)
+        return {"domain_term": 0.0, **super().get_metrics_result()}
+
+
+class ForgetsWhatItServed(Broken):
+    """Answers by how often it has been called."""
+
+    calls = 0
+
+    def infer(self, x, training=False):
+        self.calls += 1
+        return super().infer(x, training) + self.calls
 
 
 class PredictsNothing(Broken):
@@ -200,7 +209,7 @@ def subject(cls):
 
 def test_sound_model():
     with saved_by_name(Broken):
-        testing.check_model(maker(Broken), BATCH, PLAIN, export=False)
+        testing.check_model(maker(Broken), BATCH, PLAIN)
 
 
 deaf = spoiled(lambda terms: {**terms, "domain": 0.0 * terms["domain"]})
@@ -217,8 +226,19 @@ deaf = spoiled(lambda terms: {**terms, "domain": 0.0 * terms["domain"]})
         (PredictsNothing, testing.check_plain_data, "predictions are not finite"),
         (HidesState, testing.check_round_trip, "predictions changed in a .keras round trip"),
         (LosesWeight, testing.check_resuming, "after resuming"),
+        (ForgetsWhatItServed, testing.check_export, "serving_default/logits differs"),
     ],
-    ids=["infinite", "counts twice", "deaf", "all deaf", "logs", "predictions", "hidden state", "lost weight"],
+    ids=[
+        "infinite",
+        "counts twice",
+        "deaf",
+        "all deaf",
+        "logs",
+        "predictions",
+        "hidden state",
+        "lost weight",
+        "export",
+    ],
 )
 def test_broken_model(cls, check, message):
     with notices(message), saved_by_name(cls):

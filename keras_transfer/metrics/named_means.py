@@ -26,9 +26,8 @@ class NamedMeans(keras.metrics.Metric):
     def __init__(self, names=(), **kwargs):
         super().__init__(dtype="float32", **kwargs)
         self.places = {name: place for place, name in enumerate(names)}
-        self.parts = {}  # places of the parts of totals, by the total's name and the part's
         self.updated = set()  # names since `start`, known while a step is traced
-        self.state = self.add_variable((len(self.places) + _MORE, 2), "zeros", name="sums_and_counts")
+        self.state = self.add_variable((2, len(self.places) + _MORE), "zeros", name="sums_and_counts")
 
     def start(self):
         """Forgets which names were updated, at the start of a step."""
@@ -40,37 +39,51 @@ class NamedMeans(keras.metrics.Metric):
         Args:
             values: `{name: scalar}`.
             sample_weight: scalar, how much each counts, or `{name: scalar}`.
-            total: None, or the name whose parts the values are; the parts are not shown.
+            total: None, or the name whose parts the values are; `result` does not show them, see `total`.
         """
-        weights = sample_weight if isinstance(sample_weight, dict) else dict.fromkeys(values, sample_weight)
-        places = [self._place(name, total) for name in values]
+        size = self.state.shape[1]
+        places = {}
+        for name in values:
+            places[name] = self.places.setdefault(name if total is None else (total, name), len(self.places))
+            if places[name] >= size:
+                raise ValueError(f"Expected at most {_MORE} names that were not announced; received {name!r} besides.")
         if total is None:
             self.updated.update(values)
-        rows = []
-        for name, value in values.items():
-            weight, value = ops.cast(weights[name], "float32"), ops.cast(value, "float32")
-            rows.append(ops.stack([weight * value, weight]))
-        places = [[place] for place in places]
-        self.state.assign_add(ops.scatter(ops.convert_to_tensor(places, "int32"), ops.stack(rows), self.state.shape))
+        names = sorted(values, key=places.get)
+        first, last = places[names[0]], places[names[-1]]
+        if last - first >= len(names):  # others lie between
+            for name in names:
+                weight = sample_weight[name] if isinstance(sample_weight, dict) else sample_weight
+                self.update_state({name: values[name]}, weight, total)
+            return
+        if isinstance(sample_weight, dict):
+            weight = ops.stack([ops.cast(sample_weight[name], "float32") for name in names])
+        else:
+            weight = ops.cast(sample_weight, "float32")
+        found = ops.stack([ops.cast(values[name], "float32") for name in names])  # few operations: they are in the step
+        more = weight * ops.stack([found, ops.ones_like(found)])
+        self.state.assign_add(ops.pad(more, [[0, 0], [first, size - 1 - last]]))
 
     def result(self):
-        """Returns `{name: mean}`, totals too; 0 where there was no update since the last reset."""
-        sums, counts = ops.unstack(ops.convert_to_tensor(self.state), 2, axis=1)
-        means = ops.divide_no_nan(sums, counts)
-        found = {name: means[place] for name, place in self.places.items()}
-        totals = {}
-        for (total, _), place in self.parts.items():
-            totals[total] = totals.get(total, 0.0) + means[place]
-        return {**found, **totals}
+        """Returns `{name: mean}`, 0 where there was no update since the last reset."""
+        return {name: mean for name, (mean, _) in self._means().items() if isinstance(name, str)}
+
+    def total(self, name):
+        """Returns the sum of the means of a total's parts and how much the parts count, or None if it has none."""
+        parts = [pair for key, pair in self._means().items() if isinstance(key, tuple) and key[0] == name]
+        return tuple(sum(values) for values in zip(*parts)) if parts else None
 
     def counted(self):
         """Returns the names that have a mean now; outside of traced functions."""
-        counts = self.state.numpy()[:, 1]
-        return {name for name, place in self.places.items() if counts[place]}
+        counts = self.state.numpy()[1]
+        return {name for name, place in self.places.items() if counts[place] and isinstance(name, str)}
 
-    def _place(self, name, total):
-        kept, key = (self.places, name) if total is None else (self.parts, (total, name))
-        place = kept.setdefault(key, len(self.places) + len(self.parts))
-        if place >= self.state.shape[0]:
-            raise ValueError(f"Expected at most {_MORE} names that were not announced; received {name!r} besides.")
-        return place
+    def _means(self):
+        """The mean and the count of each name, and of each part of a total."""
+        if not self.places:
+            return {}
+        sums, counts = ops.unstack(ops.convert_to_tensor(self.state)[:, : len(self.places)], 2)
+        number = len(self.places)
+        return dict(
+            zip(self.places, zip(ops.unstack(ops.divide_no_nan(sums, counts), number), ops.unstack(counts, number)))
+        )

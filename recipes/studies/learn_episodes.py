@@ -49,7 +49,7 @@ class Config:
     backbone: str = ""
     """The backbone of PACS, for images of 128 x 128 pixels: `hub:<folder or handle>` or `mobilenet:<weights file>`."""
     method: tuple[Literal["prototypical", "matching"], ...] = ("prototypical", "matching")
-    """Methods; the first is exported."""
+    """Methods to train; the first is exported."""
     baselines: bool = True
     """Whether to train the classifier of the baselines too."""
     seeds: tuple[int, ...] = (0, 1, 2)

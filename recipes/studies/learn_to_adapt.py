@@ -32,7 +32,7 @@ class Config:
     data: Literal["glyphs", "omniglot"] = "glyphs"
     """Classes to train on, and others to test on; each turned by 90, 180 and 270 degrees is another class."""
     method: Literal["maml", "fomaml", "anil", "reptile"] = "maml"
-    """Method; "fomaml" is MAML of first order."""
+    """The method to train; "fomaml" is MAML of first order."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """One training for each."""
     steps: int = 4000
@@ -48,7 +48,7 @@ class Config:
     inner_steps: int = 1
     """Gradient steps of the inner loop; Reptile takes 5, and 50 in the test."""
     inner_rate: float = 0.4
-    """Where the learned rates of MAML begin, and the rate of ANIL's head; Reptile takes 0.001 with Adam."""
+    """The rate at which the learned rates of MAML begin, and that of ANIL's head; Reptile takes 0.001 with Adam."""
     learning_rate: float = 3e-3
     """The learning rate of Adam at the start of a cosine decay to 0; Reptile's meta step goes from 1 to 0."""
     statistics: Literal["support", "batch"] = "support"

@@ -46,7 +46,7 @@ class Config:
     image_size: int = 64
     """Side in pixels that own pictures are reduced to."""
     method: Literal["simclr", "sup_con", "byol", "simsiam", "barlow_twins", "vicreg", "mae", "inpainting"] = "simclr"
-    """Method; "sup_con" trains with all labels."""
+    """The method to pretrain with; "sup_con" needs all labels."""
     baselines: bool = True
     """Whether to train and test the supervised twin, the untrained encoder and pixels too."""
     seeds: tuple[int, ...] = (0, 1, 2)

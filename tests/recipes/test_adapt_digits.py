@@ -34,9 +34,9 @@ def test_record_pictures_and_export(run):
 
 
 def test_source_only_learns_the_source(run):
-    """In 18 steps: ten seeds reached SEEDS_LOW to SEEDS_HIGH; chance is .1."""
+    """In 18 steps ten seeds reached .83 to .92; chance is .1."""
     for metrics in run[1]["runs"]["source_only"].values():
-        assert metrics["source_accuracy"] > 0.4
+        assert metrics["source_accuracy"] > 0.6
 
 
 def test_training_never_sees_target_labels():

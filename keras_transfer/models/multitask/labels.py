@@ -23,6 +23,11 @@ class Reading(NamedTuple):
     values: Any  # losses, float32: one for each label, or each row; a scalar where the loss is one
     weight: Any  # of each value or with axes of 1 instead, 0 for those that are missing; None where each counts 1
 
+    @property
+    def whole(self):
+        """Whether all labels are there, as many in each row, so that means over labels are means over rows."""
+        return self.weight is None and None not in self.values.shape[1:]
+
     def total(self):
         """Returns the sum of the values by their weights, and the number of labels in it, of this replica."""
         if not self.values.shape:

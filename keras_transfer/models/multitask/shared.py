@@ -92,7 +92,8 @@ class MultiTaskModel(TransferModel):
         totals = {task: reading.total() for task, reading in readings.items()}
         everywhere = all_rows(ops.stack([number for _, number in totals.values()])[None])
         counts = dict(zip(totals, ops.unstack(ops.sum(everywhere, axis=0) / self._replicas, len(totals))))
-        outputs[COUNTS] = counts
+        if not all(reading.whole for reading in readings.values()):
+            outputs[COUNTS] = counts
         least = 1.0 / self._replicas
         return {
             task: ops.divide_no_nan(total, counts[task])

@@ -1,19 +1,28 @@
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from recipes.studies import pretrain_views
 from tests.recipes.runs import check_run, folders
 
-METHODS = ("sup_con", "byol", "simsiam", "barlow_twins", "vicreg", "inpainting")
+METHODS = ("sup_con", "byol", "simsiam", "barlow_twins", "mae", "inpainting")
+
+
+@pytest.fixture
+def eager():
+    """Functions run as they are written: for a few steps, tracing is most of the time."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
 
 
 @pytest.mark.usefixtures("one_rate")
 def test_a_short_run(photos, tmp_path):
-    """MAE, beside every baseline."""
+    """VICReg, beside every baseline."""
     config = pretrain_views.Config(
         images=photos,
         image_size=16,
-        method="mae",
+        method="vicreg",
         seeds=(0,),
         epochs=1,
         batch_size=32,
@@ -22,14 +31,14 @@ def test_a_short_run(photos, tmp_path):
         **folders(tmp_path),
     )
     record = pretrain_views.main(config)
-    pictures = ("views", "neighbours", "embedding", "curves", "reconstructions")
-    check_run(tmp_path, "pretrain_views", "mine_mae", record, pictures)
-    assert set(record["all_labels"]) == {"mae", "random", "pixels"}
+    pictures = ("views", "neighbours", "embedding", "curves")
+    check_run(tmp_path, "pretrain_views", "mine_vicreg", record, pictures)
+    assert set(record["all_labels"]) == {"vicreg", "random", "pixels"}
     assert set(record["few_labels"][4]) == {*pretrain_views.PRETRAINED, *pretrain_views.BASELINES}
     for runs in record["few_labels"][4].values():
         assert all(0 <= part[name] <= 1 for part in runs.values() for name in ("validation", "test"))
     assert {"knn_accuracy", "embedding_std", "loss"} <= set(record["histories"][0])
-    assert record["hidden_patches"][0]["error"] > 0 and record["reports"] == {}
+    assert record["reports"] == {}  # of one seed
     assert record["export"]["differences"]["serving_default"] <= 1e-5
 
 
@@ -45,6 +54,8 @@ def test_report_chooses_by_the_validation_part():
     assert set(report.methods) == {*pretrain_views.PRETRAINED, "chosen"}
 
 
+@pytest.mark.usefixtures("eager")
+@pytest.mark.filterwarnings("ignore:Even though the `tf.config.experimental_run_functions_eagerly`:UserWarning")
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_pretrains(photos, method):
     """One epoch of each, without the probes after it."""
@@ -53,7 +64,7 @@ def test_every_method_pretrains(photos, method):
     model, encoder, history, _ = pretrain_views.pretrain(config, 0, images, labels, None)
     assert np.isfinite(history["loss"]).all()
     assert model.predict(test, verbose=0).shape == (24, encoder.output_shape[-1])
-    if method == "inpainting":
+    if method in pretrain_views.MASKED:
         figures = pretrain_views.draw_pictures(config, model, [history], test, np.zeros(24, int), names)
         assert len(figures["reconstructions"].axes) == 36
 
