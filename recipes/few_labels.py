@@ -59,3 +59,38 @@ def best_of(train, x, y):
     scores = [accuracy(model, "validation") for model in models]
     best = int(np.argmax(scores))
     return {"validation": scores[best], "test": accuracy(models[best], "test"), "rate": RATES[best]}
+
+
+def compare(config, seed, encoder, build_encoder, augmentation, x, y):
+    """Compares what few labels are worth on a pretrained encoder, on a new one and on pixels.
+
+    Args:
+        config: settings, with `labels_per_class` and `steps`.
+        seed: int, of the draw of the labels and of the trainings.
+        encoder: pretrained network from images to features.
+        build_encoder: function of an image's shape that returns a new network like it.
+        augmentation: function of settings and an image's shape that returns the layers that make a view.
+        x: `{part: images}` of `train`, `validation` and `test`.
+        y: `{part: labels}`.
+
+    Returns:
+        `{arm: {"validation": accuracy, "test": accuracy}}`.
+    """
+    few = draw(y["train"], config.labels_per_class, seed)
+    labelled, shape = (x["train"][few], y["train"][few]), x["train"].shape[1:]
+    features = {part: encoder.predict(rows, batch_size=500, verbose=0) for part, rows in x.items()}
+    pixels = {part: rows.reshape(len(rows), -1) / np.float32(255) for part, rows in x.items()}
+    probe, found = probe_few(features, y, few)
+
+    def lp_ft(rate):
+        copy = build_encoder(shape)
+        copy.set_weights(encoder.get_weights())
+        return fit_few(config, copy, probe_head(probe), *labelled, rate, seed, augmentation)
+
+    def twin(rate):
+        keras.utils.set_random_seed(seed)
+        head = layers.Dense(len(np.unique(y["train"])))
+        return fit_few(config, build_encoder(shape), head, *labelled, rate, seed, augmentation)
+
+    arms = {"probe": found, "lp_ft": best_of(lp_ft, x, y), "twin": best_of(twin, x, y)}
+    return arms | {"pixels_probe": probe_few(pixels, y, few)[1]}

@@ -142,30 +142,6 @@ def pretrain(config, seed, images):
     )
 
 
-def compare(config, seed, encoder, x, y):
-    """Returns `{arm: {"validation": accuracy, "test": accuracy}}` on few labels."""
-    few = few_labels.draw(y["train"], config.labels_per_class, seed)
-    labelled = x["train"][few], y["train"][few]
-    features = {part: encoder.predict(rows, batch_size=500, verbose=0) for part, rows in x.items()}
-    pixels = {part: rows.reshape(len(rows), -1) / np.float32(255) for part, rows in x.items()}
-    probe, found = few_labels.probe_few(features, y, few)
-
-    def lp_ft(rate):
-        copy = build_encoder(x["train"].shape[1:])
-        copy.set_weights(encoder.get_weights())
-        return few_labels.fit_few(config, copy, few_labels.probe_head(probe), *labelled, rate, seed, augmentation)
-
-    def twin(rate):
-        keras.utils.set_random_seed(seed)
-        head = layers.Dense(len(np.unique(y["train"])))
-        return few_labels.fit_few(
-            config, build_encoder(x["train"].shape[1:]), head, *labelled, rate, seed, augmentation
-        )
-
-    arms = {"probe": found, "lp_ft": few_labels.best_of(lp_ft, x, y), "twin": few_labels.best_of(twin, x, y)}
-    return arms | {"pixels_probe": few_labels.probe_few(pixels, y, few)[1]}
-
-
 def main(config):
     """Pretrains, fine-tunes, draws, exports and verifies; returns the record."""
     train, test, names = load(config)
@@ -176,7 +152,7 @@ def main(config):
         histories.append(history)
         kept = kept or model
         if len(names) > 1:
-            for arm, run in compare(config, seed, encoder, x, y).items():
+            for arm, run in few_labels.compare(config, seed, encoder, build_encoder, augmentation, x, y).items():
                 few.setdefault(arm, {})[seed] = run
                 print(f"seed {seed}, {arm}: {run['test']:.3f}", flush=True)
     record, text, figures = {"few_labels": few, "histories": histories}, "", draw_pictures(config, kept, *test, names)

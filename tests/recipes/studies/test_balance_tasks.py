@@ -21,8 +21,8 @@ def test_a_short_run(tmp_path):
     for seed, found in tests["mgda"].items():
         left, right = (found[task] / tests[f"single_{task}"][seed][task] - 1 for task in ("left", "right"))
         np.testing.assert_allclose(found["change"], 50 * (left + right))
-    weights = record["histories"]["mgda"][0]["left_weight"][-1]
-    assert weights > 10 * record["histories"]["mgda"][0]["right_weight"][-1]  # the right loss counts 100 times
+    history = record["histories"]["mgda"][0]  # the right loss counts 100 times; ten seeds found weights 57 to 157 apart
+    assert history["left_weight"][-1] > 10 * history["right_weight"][-1]
 
 
 @pytest.mark.usefixtures("garments")
