@@ -5,7 +5,11 @@ A minor version of Keras may rename any of these; `tests/test_keras_internals.py
 
 import keras
 from keras import ops
+from keras.src import backend
+from keras.src.losses import loss as loss_module
+from keras.src.losses import losses as losses_module
 from keras.src.saving import saving_lib, serialization_lib
+from keras.src.trainers import compile_utils
 
 # Layers.
 
@@ -119,6 +123,95 @@ def compiled_loss(model):
         The function; None before `compile`, or where there was no loss.
     """
     return model._compile_loss
+
+
+def loss_weights(model):
+    """Returns what `compile` was given as `loss_weights`, which no public attribute keeps.
+
+    Args:
+        model: compiled `keras.Model`.
+
+    Returns:
+        A float, list or dict; None where there are none, or no loss.
+    """
+    loss = compiled_loss(model)
+    return None if loss is None else loss._user_loss_weights
+
+
+def resolved_loss(loss, y, y_pred):
+    """Returns the `keras.losses.Loss` that `compile` makes of one loss that it is given.
+
+    The public `keras.losses.get` leaves a function as it is, and knows no "crossentropy"; `compile` keeps its own only
+    together with a metric for each, and with a sum over all outputs.
+
+    Args:
+        loss: name, function or `keras.losses.Loss`.
+        y: labels.
+        y_pred: predictions.
+
+    Returns:
+        `keras.losses.Loss`.
+    """
+    return compile_utils.get_loss(loss, y, y_pred)
+
+
+def same_rank(y, y_pred):
+    """Returns labels and predictions of one rank, where one of them alone ends in an axis of size 1.
+
+    Keras does so for its own losses and for functions; not for other classes of losses, nor for metrics.
+
+    Args:
+        y: labels.
+        y_pred: predictions.
+
+    Returns:
+        The labels and the predictions.
+    """
+    return loss_module.squeeze_or_expand_to_same_rank(y, y_pred)
+
+
+_BY_ENTRIES = (
+    keras.losses.binary_crossentropy,
+    keras.losses.binary_focal_crossentropy,
+    keras.losses.hinge,
+    keras.losses.huber,
+    keras.losses.log_cosh,
+    keras.losses.mean_absolute_error,
+    keras.losses.mean_absolute_percentage_error,
+    keras.losses.mean_squared_error,
+    keras.losses.mean_squared_logarithmic_error,
+    keras.losses.poisson,
+    keras.losses.squared_hinge,
+)
+
+
+def is_by_entries(loss):
+    """Returns whether a loss is Keras's own mean over the last axis of what depends on one entry of it alone.
+
+    What function a loss of Keras calls, and how, is a public attribute of none.
+
+    Args:
+        loss: `keras.losses.Loss`.
+
+    Returns:
+        Bool.
+    """
+    wrapper = losses_module.LossFunctionWrapper
+    if not isinstance(loss, wrapper) or type(loss).call is not wrapper.call:
+        return False
+    return loss.fn in _BY_ENTRIES and loss._fn_kwargs.get("axis", -1) == -1
+
+
+def mask_of(y_pred):
+    """Returns the mask that layers such as `Embedding(mask_zero=True)` gave to a prediction, as Keras's losses read it.
+
+    Args:
+        y_pred: tensor.
+
+    Returns:
+        Tensor of bools, or None.
+    """
+    return backend.get_keras_mask(y_pred)
 
 
 def compiled_metrics(model):

@@ -10,6 +10,7 @@ from keras_transfer.metrics.named_means import NamedMeans
 from keras_transfer.networks import all_rows, check_loss, check_network, final_activation
 from keras_transfer.signatures import KINDS, Signature, embedded, named, own_prediction, predicted, reader
 
+COUNTS = "counts"
 PREDICTION = "prediction"
 REPRESENTATION = "representation"
 
@@ -27,7 +28,8 @@ class TransferModel(keras_internals.Trainer):
     - Every constructor argument is an attribute of the same name; saving follows from that. Networks, dicts and
       lists of networks, schedules, registered functions and None can be saved so; tuples come back as lists. One
       network passed as two arguments is two networks after loading.
-    - `step` counts training batches. It is saved with the model, so schedules go on after loading.
+    - `step` counts training batches. It is saved with the model, so schedules go on after loading. A batch whose step
+      the optimizer skips, as it does under float16 where a gradient overflows, counts too.
 
     Example:
 
@@ -113,11 +115,21 @@ class TransferModel(keras_internals.Trainer):
         return {PREDICTION: self.infer(x, training=training)}
 
     def loss_terms(self, x, y, outputs, sample_weight=None):
-        """Returns a dict with one scalar per term: plain means over the local batch, not weighted."""
+        """Returns a dict with one scalar per term: plain means over the local batch, not weighted.
+
+        Logs are means over batches by their rows. Where a term is a mean over something else, such as the labels that
+        are there, their number goes into `outputs["counts"]`, a dict of terms to scalars: those of the global batch,
+        divided by the number of replicas. Its log, and its part of the logged `loss`, are means by these.
+        """
         raise NotImplementedError(f"{type(self).__name__} must define `loss_terms`.")
 
     def advance(self, outputs):
         """Moves what does not learn by gradient, such as a teacher or a threshold; once in a training step.
+
+        It moves in a step that the optimizer skips under float16 too, where weights stay as they are, so that a teacher
+        comes a little nearer. Numbers of the batch that it keeps may have overflowed then: do not keep those that are
+        not finite. What layers keep, such as the averages of BatchNormalization, moves in the forward pass, before
+        anything is known of gradients.
 
         Args:
             outputs: what `forward` returned in this step, in which the weights have not moved yet.
@@ -228,10 +240,13 @@ class TransferModel(keras_internals.Trainer):
                 raise self._expected_streams(x)
             return super().compute_loss(None, y, y_pred, sample_weight)
         outputs = y_pred if self.streams else {PREDICTION: y_pred}
-        total = self._total(self._measured(x, y, outputs, sample_weight), training)
+        terms = self._measured(x, y, outputs, sample_weight)
+        total = self._total(terms, training)
         if training:
             self._end_step(outputs)
-        return (total + sum(self.losses)) / self._replicas
+        total = total + sum(self.losses)
+        self._keep_loss(total, terms, outputs, x, training)
+        return total / self._replicas
 
     def train_step(self, *args):
         """Trains on a batch: by Keras's own step, or by one that asks `combine` what becomes of the gradients."""
@@ -302,8 +317,11 @@ class TransferModel(keras_internals.Trainer):
         )
 
     def _results(self, shown):
-        hidden = set(self._means.places) - set(shown)
-        return {name: value for name, value in super().get_metrics_result().items() if name not in hidden}
+        hidden, total = set(self._means.places) - set(shown), self._means.total("loss")
+        logs = {name: value for name, value in super().get_metrics_result().items() if name not in hidden}
+        if total is not None:  # it may have been kept in training alone, or in evaluation
+            logs["loss"] = ops.where(total[1] > 0, total[0], logs["loss"])
+        return logs
 
     def _measured(self, x, y, outputs, sample_weight):
         """The terms as float32, logged after a check that they are those declared."""
@@ -314,8 +332,34 @@ class TransferModel(keras_internals.Trainer):
                 f"{sorted(self.term_weights)}; received {sorted(terms)}."
             )
         terms = {name: ops.cast(value, "float32") for name, value in terms.items()}  # float16 networks give float16
-        self._means.update_state({f"{name}_term": value for name, value in terms.items()}, _rows(x))
+        weights = rows = _rows(x)
+        if COUNTS in outputs:
+            weights = {f"{name}_term": outputs[COUNTS].get(name, rows) for name in terms}
+        self._means.update_state({f"{name}_term": value for name, value in terms.items()}, weights)
+        return self._scaled(terms)
+
+    def _scaled(self, terms):
+        """The terms as they are minimised, where that is not as they are logged."""
         return terms
+
+    def _keep_loss(self, total, terms, outputs, x, training):
+        """Keeps the mean of what is minimised, where terms are means over other numbers than the rows.
+
+        Keras's mean of batches by their rows would depend on how the labels fall into them. Here each such term's part
+        of the loss counts by its number, the rest by the rows; the logged `loss` is the sum of these means.
+        """
+        counts = outputs.get(COUNTS)
+        if not counts:
+            return
+        weights = {name: self.term_weights[name] for name in counts}
+        layers = {id(w): w for w in weights.values() if isinstance(w, keras.Layer)}
+        slopes = {key: weighting.slopes(training) for key, weighting in layers.items()}
+        parts = {
+            name: terms[name] * (slopes[id(w)][name] if id(w) in slopes else self.now(w)) for name, w in weights.items()
+        }
+        known = sum(parts.values())
+        parts[None] = ops.where(ops.isfinite(known), total - known, 0.0)
+        self._means.update_state(parts, {**counts, None: _rows(x)}, total="loss")
 
     def _total(self, terms, training):
         """The weighted sum of the terms. A layer weighs all terms that name it as their weight."""
@@ -348,6 +392,8 @@ class TransferModel(keras_internals.Trainer):
         scale = optimizer.scale_loss(ops.ones(()))  # of float16, otherwise 1
         shared = self.trainable_variables if self.shared_variables is None else list(self.shared_variables)
         own = [v for v in self.trainable_variables if not any(v is one for one in shared)]
+        if not shared and not own:
+            raise ValueError(f"Expected variables of {type(self).__name__} that train; received none: all are frozen.")
         with tf.GradientTape(persistent=True) as tape:
             outputs = self(x, training=True) if self.streams else self.forward(x, training=True)
             terms = self._measured(x, y, outputs, sample_weight)
@@ -403,6 +449,7 @@ class TransferModel(keras_internals.Trainer):
         self._end_step(outputs)
         optimizer.apply_gradients(zip(found, variables))
         keras_internals.loss_tracker(self).update_state(total + regularisers, sample_weight=_rows(x))
+        self._keep_loss(total + regularisers, terms, outputs, x, training=True)
         return self.compute_metrics(x, y, outputs if self.streams else outputs[PREDICTION], sample_weight)
 
     def _alone(self, name):

@@ -92,6 +92,59 @@ def test_compiled_loss():
     np.testing.assert_allclose(loss, np.abs(Y).mean(), rtol=1e-6)
 
 
+def test_loss_weights():
+    model = network()
+    assert keras_internals.loss_weights(model) is None
+    model.compile("sgd", "mse", loss_weights=0.5)
+    assert keras_internals.loss_weights(model) == 0.5
+
+
+def test_resolved_loss():
+    """A function, a name that depends on the shapes, and a loss, as `compile` takes them."""
+    y, p = np.array([1.0, 0.0, 1.0], "float32"), np.array([[0.5], [0.25], [0.5]], "float32")
+    for loss, expected in [
+        (lambda y, p: keras.ops.mean(keras.ops.square(y - p), axis=-1), np.mean([0.25, 0.0625, 0.25])),
+        ("mse", np.mean([0.25, 0.0625, 0.25])),
+        ("crossentropy", -np.mean(np.log([0.5, 0.75, 0.5]))),
+        (keras.losses.MeanAbsoluteError(), np.mean([0.5, 0.25, 0.5])),
+    ]:
+        found = keras_internals.resolved_loss(loss, y, p)
+        np.testing.assert_allclose(found(y, p), expected, rtol=1e-5)
+
+
+def test_same_rank():
+    label, prediction = keras_internals.same_rank(Y[:, 0], Y[:, :1])
+    assert label.shape == prediction.shape == (12, 1)
+
+
+@pytest.mark.parametrize(
+    ("loss", "is_by_entries"),
+    [
+        ("mse", True),
+        ("binary_crossentropy", True),
+        (keras.losses.Huber(2.0), True),
+        (keras.losses.BinaryCrossentropy(axis=1), False),
+        ("categorical_crossentropy", False),
+        ("cosine_similarity", False),
+        (lambda y, p: keras.ops.mean(y - p, axis=-1), False),
+    ],
+)
+def test_is_by_entries(loss, is_by_entries):
+    """Whether the loss of a row is the mean of the losses of its entries, by values too."""
+    loss = keras_internals.resolved_loss(loss, Y, Y)
+    assert keras_internals.is_by_entries(loss) == is_by_entries
+    if is_by_entries:
+        y, p = (Y > 0).astype("float32"), np.float32(1 / (1 + np.exp(-Y[::-1])))
+        np.testing.assert_allclose(loss.call(y[..., None], p[..., None]).numpy().mean(1), loss.call(y, p), rtol=1e-5)
+
+
+def test_mask_of():
+    embedding = keras.layers.Embedding(5, 3, mask_zero=True)
+    found = keras_internals.mask_of(embedding(np.array([[1, 0]])))
+    np.testing.assert_array_equal(found, [[True, False]])
+    assert keras_internals.mask_of(tf.constant(1.0)) is None
+
+
 def test_compiled_metrics():
     model = network()
     model.compile("sgd", "mse")

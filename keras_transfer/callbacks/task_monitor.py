@@ -14,8 +14,8 @@ class TaskMonitor(keras.callbacks.Callback):
 
     Raises:
         ValueError: in training, at the end of the first step, if the model logs no terms; at the end of a step, if a
-            term is not finite; at the end of an epoch of at least 2 steps, if it was the same in all of them, as it is
-            for a task that has no labels. The task is named.
+            term is not finite; at the end of an epoch of at least 2 steps, if a task had no label in it; at the end of
+            a second epoch, if a term was the same in all steps of both. The task is named.
 
     Example:
 
@@ -25,8 +25,12 @@ class TaskMonitor(keras.callbacks.Callback):
     ```
     """
 
+    def on_train_begin(self, logs=None):
+        """Forgets the last training."""
+        self.still = {}
+
     def on_epoch_begin(self, epoch, logs=None):
-        """Forgets the last epoch."""
+        """Forgets the terms of the last epoch."""
         self.terms = {}
 
     def on_train_batch_end(self, batch, logs=None):
@@ -40,10 +44,15 @@ class TaskMonitor(keras.callbacks.Callback):
             self.terms.setdefault(task, []).append(loss)
 
     def on_epoch_end(self, epoch, logs=None):
-        """Checks that the terms moved."""
+        """Checks that the terms moved. One that did not in one epoch may have had labels in its first step alone."""
+        before, self.still = self.still, {}
         for task, losses in self.terms.items():
-            if len(losses) > 1 and np.ptp(losses) <= 1e-6 * abs(losses[0]):
-                reason = "it has no labels" if losses[0] == 0 else "nothing moves it"
+            if len(losses) < 2 or np.ptp(losses) > 1e-6 * abs(losses[0]):
+                continue
+            self.still[task] = losses[0]
+            labels = losses[0] != 0
+            if not labels or abs(losses[0] - before.get(task, np.inf)) <= 1e-6 * abs(losses[0]):
+                reason = "nothing moves it" if labels else "it has no labels"
                 raise ValueError(
                     f"Expected a loss that changes; received {losses[0]:g} in all {len(losses)} steps of an epoch for "
                     f"the task {task!r}: {reason}."

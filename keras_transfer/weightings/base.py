@@ -4,16 +4,21 @@ import keras
 from keras import ops
 
 from keras_transfer.gradients import gram, lengths, weighted_sum
+from keras_transfer.networks import all_rows
 
 
 class Weighting(keras.layers.Layer):
     """Abstract. Weighs the losses of tasks.
 
     A method builds it for the names of its tasks; the base calls it on their losses in each step. `used` holds the
-    weights of the last training step, `(tasks,)` in the order of `tasks`, for pictures.
+    weights of the last training step, `(tasks,)` in the order of `tasks`, for pictures. It is of one model alone.
+
+    It holds still in a step whose losses, or gradients where it weighs these, are not finite, as happens under float16
+    before the optimizer has found its scale, and then skips the step: nothing that is not finite becomes its state.
     """
 
     on = None  # it weighs losses, by which there is one gradient
+    joined = False  # no model has it yet
 
     def __init__(self, **kwargs):
         super().__init__(dtype="float32", autocast=False, **kwargs)
@@ -27,6 +32,26 @@ class Weighting(keras.layers.Layer):
         self.tasks = tuple(input_shape)
         self.used = self.state("used", 1.0)
         self.built = True
+
+    def join(self, tasks):
+        """Makes it the weighting of one model, and builds it for the model's tasks.
+
+        Args:
+            tasks: list of their names.
+
+        Raises:
+            ValueError: if another model has it, or it was built for other tasks.
+        """
+        if self.joined:
+            raise ValueError(
+                f"Expected a weighting that no other model has, since it keeps what it learned of one; received "
+                f"{type(self).__name__} {self.name!r} again. Make a new one for each model."
+            )
+        if not self.built:
+            self.build({task: () for task in tasks})
+        if set(self.tasks) != set(tasks):
+            raise ValueError(f"Expected a weighting of the tasks {tasks}; received one of {list(self.tasks)}.")
+        self.joined = True
 
     def call(self, losses, training=False):
         """Returns the total that is minimised, a scalar.
@@ -47,9 +72,31 @@ class Weighting(keras.layers.Layer):
             name=name,
         )
 
+    def keep(self, variable, value):
+        """Assigns a value to a variable of the state if all of it is finite; otherwise it stays as it is.
+
+        Args:
+            variable: `keras.Variable`.
+            value: tensor of its shape.
+        """
+        variable.assign(ops.where(ops.all(ops.isfinite(value)), value, ops.convert_to_tensor(variable)))
+
     def stack(self, losses):
         """Returns the losses `(tasks,)`."""
         return ops.stack([ops.cast(losses[task], "float32") for task in self.tasks])
+
+    def everywhere(self, losses):
+        """Returns the losses of the global batch `(tasks,)`, held still."""
+        return ops.mean(all_rows(ops.stop_gradient(self.stack(losses))[None]), axis=0)
+
+    def slopes(self, training=False):
+        """Returns `{task: scalar}`, what each loss counts in the total that `call` returned last, held still."""
+        if training:
+            values = ops.ones_like(self.used) if self.on is not None else ops.convert_to_tensor(self.used)
+            return dict(zip(self.tasks, ops.unstack(values, len(self.tasks))))
+        zeros = dict.fromkeys(self.tasks, 0.0)
+        none = self.call(zeros, training=False)
+        return {task: ops.stop_gradient(self.call({**zeros, task: 1.0}, training=False) - none) for task in self.tasks}
 
     def logs(self):
         """Returns `{name: scalar}` of the last training step: `<task>_weight` of each task."""
@@ -60,7 +107,7 @@ class Weighting(keras.layers.Layer):
         """Returns the sum of losses by weights that are held still, and keeps the weights."""
         weights = ops.stop_gradient(weights)
         if training:
-            self.used.assign(weights)
+            self.keep(self.used, weights)
         return ops.sum(weights * self.stack(losses))
 
     def get_config(self):
@@ -109,14 +156,17 @@ class GradientWeighting(Weighting):
         """Returns the weighted sum of the tasks' gradients in a training step; keeps the coefficients and cosines.
 
         Args:
-            gradients: dict of the tasks' names to lists of tensors, of the same shapes for each task.
+            gradients: dict of the tasks' names to lists of tensors, of the same shapes for each task; empty lists where
+                all that the tasks share is frozen, which gives an empty list.
         """
         by_task = [gradients[task] for task in self.tasks]
+        if not by_task[0]:
+            return []
         products = gram(by_task)
         norms = lengths(products)
-        self.cosines.assign(products / (norms[:, None] * norms))
+        self.keep(self.cosines, products / (norms[:, None] * norms))
         found = self.coefficients(products)
-        self.used.assign(found)
+        self.keep(self.used, found)
         return weighted_sum(by_task, found)
 
     def logs(self):

@@ -21,7 +21,8 @@ class DynamicWeightAverage(Weighting):
     Raises:
         ValueError: if one is out of range.
 
-    Departs: windows are counted in steps, so that one epoch can hold many. The first two have equal weights.
+    Departs: windows are counted in steps, so that one epoch can hold many; steps whose losses are not finite do not
+    count. The first two have equal weights.
 
     Reference:
         Liu, Johns and Davison, End-to-End Multi-Task Learning with Attention, CVPR 2019, arXiv:1803.10704, equation 7.
@@ -47,7 +48,10 @@ class DynamicWeightAverage(Weighting):
         known = ops.all(self.before > 0)
         ratios = ops.where(known, self.last / ops.maximum(self.before, TINY), 1.0)
         total = self.weigh(losses, len(self.tasks) * ops.softmax(ratios / self.temperature), training)
-        count, sums = self.count + 1.0, self.sums + ops.stop_gradient(self.stack(losses))
+        found = self.everywhere(losses)
+        finite = ops.all(ops.isfinite(found))
+        count = self.count + ops.where(finite, 1.0, 0.0)
+        sums = self.sums + ops.where(finite, found, 0.0)
         full = count >= self.steps
         last, before = ops.where(full, sums / self.steps, self.last), ops.where(full, self.last, self.before)
         for variable, value in zip((self.last, self.before), (last, before)):

@@ -5,7 +5,6 @@ from keras import ops
 
 from keras_transfer import gradients
 from keras_transfer.gradients import TINY
-from keras_transfer.networks import all_rows
 from keras_transfer.weightings.base import GradientWeighting
 
 
@@ -49,13 +48,14 @@ class GradNorm(GradientWeighting):
     def call(self, losses, training=False):
         """Returns the sum of the losses, and keeps those of the global batch for the weights."""
         if training:
-            self.losses_now.assign(ops.mean(all_rows(ops.stop_gradient(self.stack(losses))[None]), axis=0))
+            self.keep(self.losses_now, self.everywhere(losses))
         return super().call(losses, training)
 
     def coefficients(self, gram):
-        """Moves the weights and returns them."""
+        """Moves the weights and returns them; where gradients are not finite, as they were."""
         losses = ops.convert_to_tensor(self.losses_now)
-        self.first.assign(ops.where(self.first > 0, self.first, losses))  # 0 until a batch has a label of the task
+        known = ops.logical_or(self.first > 0, ops.logical_not(ops.all(ops.isfinite(gram))))
+        self.first.assign(ops.where(known, self.first, losses))  # 0 until a batch has a label of the task
         lengths, tasks = gradients.lengths(gram), len(self.tasks)
         weighted = self.task_weights * lengths
         pace = ops.where(self.first > 0, losses / ops.maximum(self.first, TINY), 1.0)
@@ -63,7 +63,7 @@ class GradNorm(GradientWeighting):
         excess = ops.sign(weighted - ops.mean(weighted) * pace**self.asymmetry)
         moved = ops.maximum(self.task_weights - self.rate * excess * lengths / ops.mean(weighted), 1e-3)
         moved = tasks * moved / ops.sum(moved)
-        self.task_weights.assign(moved)
+        self.keep(self.task_weights, moved)
         return moved
 
     def get_config(self):

@@ -4,7 +4,6 @@ import keras
 from keras import ops
 
 from keras_transfer.gradients import TINY
-from keras_transfer.networks import all_rows
 from keras_transfer.weightings.base import Weighting
 
 
@@ -22,7 +21,8 @@ class Uncertainty(Weighting):
         rate: positive float; under Adam, how many times the optimizer's rate the log-variances move. 1 is slow: at a
             rate of 0.001 a weight of 1/100 is 5,000 steps away. Under plain SGD it counts squared.
         from_first_losses: bool, whether the log-variances begin where they are least for the first batch with labels,
-            so that units do not matter; otherwise at 0. Adam forgets large gradients of the first steps only slowly.
+            so that units do not matter; otherwise at 0. A first loss that is not finite is passed over. Adam forgets
+            large gradients of the first steps only slowly.
 
     Raises:
         ValueError: if the rate is not positive, or a name in `regression` is no task.
@@ -66,13 +66,13 @@ class Uncertainty(Weighting):
 
     def call(self, losses, training=False):
         """Returns the tasks' losses by their weights, and half of the log-variances."""
-        losses = self.stack(losses)
         if training and self.first is not None:
-            everywhere = ops.mean(all_rows(ops.stop_gradient(losses)[None]), axis=0)
-            self.first.assign(ops.where(self.first > 0, self.first, everywhere))
+            everywhere = self.everywhere(losses)
+            self.keep(self.first, ops.where(self.first > 0, self.first, everywhere))
+        losses = self.stack(losses)
         weights = self.halves * ops.exp(-self.log_variances)
         if training:
-            self.used.assign(weights)
+            self.keep(self.used, weights)
         return ops.sum(weights * losses + 0.5 * self.log_variances)
 
     def get_config(self):

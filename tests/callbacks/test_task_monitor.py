@@ -51,7 +51,17 @@ def test_a_constant_loss_is_named():
     model.compile("sgd", {"whole": "mse", "half": lambda y, prediction: 0 * prediction + 1.7})
     y = dict.fromkeys(Y, np.random.default_rng(0).normal(size=(len(X), CLASSES)))
     with pytest.raises(ValueError, match="received 1.7 in all 2 steps of an epoch for the task 'half': nothing moves"):
-        model.fit(X, y, batch_size=8, verbose=0, callbacks=[kt.callbacks.TaskMonitor()])
+        model.fit(X, y, batch_size=8, epochs=2, verbose=0, callbacks=[kt.callbacks.TaskMonitor()])
+
+
+def test_labels_in_the_first_step_of_an_epoch_alone_are_no_mistake():
+    """The mean over labels stays where that step left it; the next epoch's is another."""
+    model = of_tasks(kt.models.SharedEncoder(encoder(), heads(), missing=-1))
+    y = {"whole": Y["whole"], "half": np.where(np.arange(len(X)) < 8, Y["whole"], -1)}
+    history = model.fit(
+        X, y, batch_size=8, epochs=3, shuffle=False, verbose=0, callbacks=[kt.callbacks.TaskMonitor()]
+    ).history
+    assert len(set(history["half_term"])) == 3
 
 
 def test_a_model_without_terms_is_refused():

@@ -17,6 +17,29 @@ def test_means_of_names_that_come_late():
     assert means.counted() == means.updated == set()
 
 
+def test_each_name_by_its_own_weight():
+    means = NamedMeans(["a", "b"])
+    means.update_state({"a": 1.0, "b": 4.0}, {"a": 3, "b": 0})
+    assert means.counted() == {"a"} and float(means.result()["b"]) == 0.0
+    means.update_state({"a": 5.0, "b": 7.0}, {"a": 1, "b": 2})
+    found = means.result()
+    np.testing.assert_allclose([float(found["a"]), float(found["b"])], [(3 * 1.0 + 5.0) / 4, 7.0])
+
+
+def test_a_total_is_the_sum_of_the_means_of_its_parts():
+    means = NamedMeans(["a"])
+    assert means.total("loss") is None
+    means.update_state({"a": 9.0})
+    means.update_state({"a": 1.0, "b": 10.0}, {"a": 3, "b": 1}, total="loss")
+    means.update_state({"later": 2.0})
+    means.update_state({"b": 0.0, "c": 7.0, "a": 5.0}, {"a": 1, "b": 0, "c": 2}, total="loss")  # "later" lies between
+    assert {name: float(value) for name, value in means.result().items()} == {"a": 9.0, "later": 2.0}
+    assert tuple(map(float, means.total("loss"))) == ((3 * 1.0 + 5.0) / 4 + 10.0 + 7.0, 4 + 1 + 2)
+    assert means.counted() == means.updated == {"a", "later"}
+    means.reset_state()
+    assert tuple(map(float, means.total("loss"))) == (0.0, 0.0)
+
+
 def test_what_is_not_finite_stays_with_its_name():
     means = NamedMeans(["a", "b"])
     means.update_state({"a": float("nan"), "b": 2.0})

@@ -164,6 +164,77 @@ def test_normalised_mgda_does_not_depend_on_the_units():
     np.testing.assert_allclose(updates[0], updates[1], atol=1e-2)
 
 
+OVERFLOWS = {
+    "StaticWeighting": {"weights": {"a": 1.0, "b": 2.0, "c": 0.5}},
+    "Uncertainty": {"from_first_losses": True},
+    "RandomWeighting": {"seed": 3},
+    "DynamicWeightAverage": {"steps": 2},
+    "PCGrad": {},
+    "MGDA": {},
+    "CAGrad": {},
+    "GradNorm": {},
+}
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["in the first step", "later"])
+@pytest.mark.parametrize("what", ["losses", "gradients"])
+@pytest.mark.parametrize("name", OVERFLOWS)
+def test_a_weighting_holds_still_where_a_step_overflows(name, what, first):
+    """What follows is as if the step had not been; it is one that the optimizer skips under float16."""
+    weighting, calm = (built(getattr(kt.weightings, name)(**OVERFLOWS[name])) for _ in range(2))
+    gradients = np.random.default_rng(0).normal(size=(3, 5))
+
+    def steps(one, number):
+        for step in range(number):
+            losses = np.array([1.0, 2.0, 4.0]) / (1 + step * np.array([1.0, 0.5, 0.1]))
+            combined(one, gradients, losses) if one.on else called(one, *losses)
+
+    before = 0 if first else 3
+    for one in (weighting, calm):
+        steps(one, before)
+    start = [state(v) for v in weighting.variables]
+    if what == "losses" or not weighting.on:
+        called(weighting, 1.0, float("inf"), float("nan"))
+    bad = gradients.copy()
+    bad[1, 2], bad[2, 0] = np.inf, np.nan
+    if weighting.on:
+        found = weighting.combine({task: [row] for task, row in zip(TASKS, np.float32(bad))})
+        assert not np.isfinite(state(found[0])).all()  # so that the optimizer skips it
+    for variable, value in zip(weighting.variables, start):
+        shown = variable is weighting.used and not weighting.on  # what the step counted, not what follows from it
+        if not shown and "seed" not in variable.path:
+            np.testing.assert_array_equal(state(variable), value, err_msg=variable.path)
+    for one in (weighting, calm):
+        steps(one, 5)
+    for found, expected in zip(weighting.variables, calm.variables):
+        if name not in ("RandomWeighting", "PCGrad"):  # these drew once more
+            np.testing.assert_allclose(state(found), state(expected), rtol=1e-6, err_msg=found.path)
+        assert np.isfinite(state(found)).all(), found.path
+
+
+def test_slopes_are_what_losses_count_in_the_total():
+    """In evaluation too, where most weightings are the plain sum."""
+    losses = np.array([0.5, 2.0, 7.0])
+    uncertain = built(kt.weightings.Uncertainty(regression=("b",), from_first_losses=True))
+    static = built(kt.weightings.StaticWeighting({"a": 1.0, "b": 2.0, "c": 0.0}))
+    average = built(kt.weightings.DynamicWeightAverage(steps=1))
+    for _ in range(3):
+        for weighting in (uncertain, static, average):
+            called(weighting, *losses)
+            losses = losses * np.array([0.9, 0.5, 0.1])
+    for weighting, training, expected in [
+        (uncertain, False, state(uncertain.used)),
+        (uncertain, True, state(uncertain.used)),
+        (static, False, [1, 2, 0]),
+        (average, True, state(average.used)),
+        (average, False, [1, 1, 1]),
+        (built(kt.weightings.MGDA()), True, [1, 1, 1]),
+    ]:
+        found = weighting.slopes(training)
+        assert list(found) == list(TASKS)
+        np.testing.assert_allclose([float(value) for value in found.values()], expected, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [

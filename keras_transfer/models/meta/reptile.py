@@ -101,9 +101,10 @@ class Reptile(TransferModel):
         return {"distance": ops.mean(outputs["distance"])}
 
     def advance(self, outputs):
-        """Keeps the mean of the tasks' second moments."""
+        """Keeps the mean of the tasks' second moments; those of a weight stay where an overflow made it infinite."""
         for variable, values in zip(self.moments, outputs["moments"]):
-            variable.assign(ops.mean(values, axis=0))
+            mean = ops.mean(values, axis=0)
+            variable.assign(ops.where(ops.all(ops.isfinite(mean)), mean, ops.convert_to_tensor(variable)))
 
     def signatures(self, x, classes=None, prepare=None, input_name="images", outputs=None):
         """Returns `adapt_and_classify` where `classes` or `outputs` say that it is that, else `adapt_and_predict`.

@@ -1,12 +1,16 @@
 """What methods of several tasks share: losses of the labels that are there, their weighting, and what is served."""
 
-import keras
+import math
+import numbers
+
 from keras import ops
 
 from keras_transfer import keras_internals
-from keras_transfer.model import PREDICTION, REPRESENTATION, TransferModel, stated_outputs
+from keras_transfer.model import COUNTS, PREDICTION, REPRESENTATION, TransferModel, stated_outputs
+from keras_transfer.models.multitask.labels import read
 from keras_transfer.networks import all_rows
 from keras_transfer.signatures import Signature, embedded, named, own_prediction, predicted, reader
+from keras_transfer.weightings.base import Weighting
 
 
 class MultiTaskModel(TransferModel):
@@ -15,22 +19,43 @@ class MultiTaskModel(TransferModel):
     Training batches are `(x, {task: labels})`. A method writes `represent`, which returns what the heads read, and
     `shared_variables`, those that more than one task trains.
 
+    Losses are what `compile` says: names, functions or `keras.losses.Loss`, one or a dict of the tasks, computed in
+    float32 of labels and predictions of one rank, as Keras does, and by its `loss_weights`, a dict. A weighting weighs
+    what these leave; the logs show each task's loss, weighed by neither, as `<task>_term`.
+
+    All means are over the labels that are there, in a batch and over the batches of an epoch: a task's term, its part
+    of the logged `loss` and `val_loss`, and `weighted_metrics`. So `evaluate` gives what one batch of all rows would
+    give, whatever the size of batches. The `loss` of `fit` too is the sum of the tasks' means by what they counted in
+    each step, and of what else is minimised as a mean over rows. A task without a label in an epoch has no log there.
+
+    Where a label has several entries, each of them can be missing: pixels of an image, where the loss has a value for
+    each; entries of the last axis (several labels of a row, several values), where the loss is one of Keras's that is a
+    mean over what depends on one entry alone, as the squared error or the binary cross-entropy are. Then metrics too
+    see each entry by itself, labels and predictions as `(batch, ..., entries, 1)`, and "accuracy" is
+    `BinaryAccuracy`. Any other loss, such as a cross-entropy of one-hot labels or a function of your own, leaves out
+    what it joins as soon as one entry is missing.
+
     Args:
         heads: dict of the tasks' names to networks from what `represent` returns to predictions.
-        weighting: a `kt.weightings.Weighting`; None: all tasks count 1.
-        missing: label that stands for none, such as -1, or `float("nan")`; None: there is none.
+        weighting: a `kt.weightings.Weighting`, of this model alone; None: all tasks count 1.
+        missing: label that stands for none, such as -1, or `float("nan")`; None: there is none. A dict of tasks to such
+            labels where these differ; a task that it leaves out has all its labels.
         terms: dict of further terms to their weights.
 
     Raises:
-        ValueError: if `heads` is no dict of at least 2 networks, or the weighting does not fit them.
+        ValueError: if `heads` is no dict of at least 2 networks, the weighting does not fit them or another model has
+            it, or `missing` is no number.
     """
 
     def __init__(self, heads, weighting=None, missing=None, terms=None, **kwargs):
         if not isinstance(heads, dict) or len(heads) < 2:
             received = f"{len(heads)} of them" if isinstance(heads, dict) else type(heads).__name__
             raise ValueError(f"Expected `heads` to be a dict of at least 2 tasks to their heads; received {received}.")
-        if weighting is not None and not weighting.built:
-            weighting.build({task: () for task in heads})
+        if weighting is not None and not isinstance(weighting, Weighting):
+            raise ValueError(f"Expected `weighting` to be a `kt.weightings.Weighting` or None; received {weighting!r}.")
+        check_missing(missing, list(heads))
+        if weighting is not None:
+            weighting.join(list(heads))
         weights = dict.fromkeys(heads, 1.0 if weighting is None else weighting)
         super().__init__({**weights, **(terms or {})}, **kwargs)
         self.heads, self.weighting, self.missing = dict(heads), weighting, missing
@@ -56,29 +81,26 @@ class MultiTaskModel(TransferModel):
         return outputs
 
     def loss_terms(self, x, y, outputs, sample_weight=None):
-        """Returns each task's compiled loss as the mean over the rows that have its label.
+        """Returns each task's compiled loss as the mean over the labels that are there, and counts these in `outputs`.
 
-        A row whose label is `missing`, or whose weight for the task is 0, has none. A batch without a label gives 0.
+        What is `missing`, or has a weight of 0 for the task, is not there. A batch without a label gives 0.
 
         Raises:
             ValueError: if labels, losses or weights are not those of the heads; each missing or superfluous is named.
         """
-        predictions = outputs[PREDICTION]
-        losses = self.loss if isinstance(self.loss, dict) else dict.fromkeys(predictions, self.loss)
-        check_names("a compiled loss", losses, list(predictions))
-        labels, weights = self._labels_and_weights(y, list(predictions), sample_weight)
-        found = {}
-        for task, prediction in predictions.items():
-            rows = keras.losses.get(losses[task])
-            values = (rows.call if isinstance(rows, keras.losses.Loss) else rows)(labels[task], prediction)
-            values = ops.cast(values, "float32")
-            values = ops.mean(ops.reshape(values, (ops.shape(values)[0], -1)), axis=1)
-            weight = ops.ones_like(values) if weights[task] is None else weights[task]
-            present = weight != 0
-            number = ops.sum(all_rows(ops.cast(present, "float32"))) / self._replicas
-            weighted = ops.sum(ops.where(present, weight * values, 0.0))
-            found[task] = weighted / ops.maximum(number, 1.0 / self._replicas)
-        return found
+        readings = self._read(y, outputs[PREDICTION], sample_weight)
+        totals = {task: reading.total() for task, reading in readings.items()}
+        everywhere = all_rows(ops.stack([number for _, number in totals.values()])[None])
+        counts = dict(zip(totals, ops.unstack(ops.sum(everywhere, axis=0) / self._replicas, len(totals))))
+        if not all(reading.whole for reading in readings.values()):
+            outputs[COUNTS] = counts
+        least = 1.0 / self._replicas
+        return {
+            task: ops.divide_no_nan(total, counts[task])
+            if readings[task].loss.reduction == "mean_with_sample_weight"
+            else total / ops.maximum(counts[task], least)
+            for task, (total, _) in totals.items()
+        }
 
     @property
     def combine(self):
@@ -98,14 +120,23 @@ class MultiTaskModel(TransferModel):
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         """Updates the compiled metrics with the labels that are there."""
-        if self.missing is not None and keras_internals.unweighted_metrics(self) is not None:
+        unweighted = keras_internals.unweighted_metrics(self) or {}
+        tasks = (
+            list(self.heads)
+            if isinstance(unweighted, (list, tuple))
+            else [task for task in unweighted if unweighted[task]]
+        )
+        if any(self._missing(task) is not None for task in tasks):
             raise ValueError(
                 f"Expected metrics of {type(self).__name__} as `weighted_metrics`, since labels may be missing, which "
                 "`metrics` would count; received `metrics`."
             )
-        labels, weights = self._labels_and_weights(y, list(y_pred), sample_weight)
+        if keras_internals.compiled_metrics(self) is None:
+            return super().compute_metrics(x, y, y_pred, sample_weight)
+        readings = {task: one.for_metrics() for task, one in self._read(y, y_pred, sample_weight).items()}
+        labels, predictions, weights = ({task: parts[place] for task, parts in readings.items()} for place in range(3))
         weights = None if all(weight is None for weight in weights.values()) else weights
-        return super().compute_metrics(x, labels, y_pred, weights)
+        return super().compute_metrics(x, labels, predictions, weights)
 
     def signatures(self, x, classes=None, prepare=None, input_name="images", outputs=None):
         """Returns `serving_default`, which answers all tasks, one signature of each task's name, and `embed`.
@@ -120,44 +151,53 @@ class MultiTaskModel(TransferModel):
         if taken:
             raise ValueError(f"Expected tasks that do not bear the name of a signature; received {sorted(taken)}.")
         request, (encoder, _) = named(x, input_name), self.served
-        read = reader(x, request, prepare)
+        inputs_of = reader(x, request, prepare)
 
         def signature(tasks):
             kinds = {task: kind for task, kind in stated.items() if task in tasks}
 
             def answer(inputs):
-                return predicted(self.answers(self.represent(read(inputs), tasks=tasks)), classes, kinds)
+                return predicted(self.answers(self.represent(inputs_of(inputs), tasks=tasks)), classes, kinds)
 
             def expected(inputs):
-                every = own_prediction(self, read(inputs))
+                every = own_prediction(self, inputs_of(inputs))
                 return predicted({task: every[task] for task in tasks}, classes, kinds)
 
             return Signature(answer, request, expected=expected)
 
         served = {"serving_default": signature(list(self.heads)), **{task: signature([task]) for task in self.heads}}
         if encoder is not None:
-            served["embed"] = Signature(lambda inputs: embedded(encoder(read(inputs), training=False)), request)
+            served["embed"] = Signature(lambda inputs: embedded(encoder(inputs_of(inputs), training=False)), request)
         return served
 
-    def _labels_and_weights(self, y, tasks, sample_weight):
-        """The labels of each task, 0 where one is missing, and their weights `(batch,)`; None where each counts 1."""
+    def _read(self, y, predictions, sample_weight):
+        """The `Reading` of each task."""
+        tasks = list(predictions)
+        if self.loss is None:
+            raise ValueError(f"Expected `{type(self).__name__}.compile` to be called with a `loss`; received None.")
+        losses = self.loss if isinstance(self.loss, dict) else dict.fromkeys(tasks, self.loss)
         given = sample_weight if isinstance(sample_weight, dict) else dict.fromkeys(tasks, sample_weight)
+        check_names("a compiled loss", losses, tasks)
         check_names("labels", y, tasks)
         check_names("sample weights", given, tasks)
-        labels, weights = {}, {}
-        for task in tasks:
-            label, weight = ops.convert_to_tensor(y[task]), given[task]
-            if weight is not None:
-                weight = ops.cast(ops.reshape(weight, (-1,)), "float32")
-            if self.missing is not None:
-                nan = self.missing != self.missing
-                absent = ops.isnan(label) if nan else ops.equal(label, ops.cast(self.missing, label.dtype))
-                label = ops.where(absent, ops.zeros_like(label), label)
-                here = ops.logical_not(ops.any(ops.reshape(absent, (ops.shape(label)[0], -1)), axis=1))
-                here = ops.cast(here, "float32")
-                weight = here if weight is None else here * weight
-            labels[task], weights[task] = label, weight
-        return labels, weights
+        unfit = {task: loss for task, loss in losses.items() if loss is None or isinstance(loss, (list, tuple, dict))}
+        if unfit:
+            raise ValueError(f"Expected a compiled loss for each of the tasks {tasks}; received {unfit}.")
+        return {
+            task: read(task, losses[task], y[task], predictions[task], self._missing(task), given[task])
+            for task in tasks
+        }
+
+    def _missing(self, task):
+        return self.missing.get(task) if isinstance(self.missing, dict) else self.missing
+
+    def _scaled(self, terms):
+        """The terms by the compiled `loss_weights`."""
+        weights = keras_internals.loss_weights(self)
+        if weights is None:
+            return terms
+        check_names("`loss_weights`", weights, list(self.heads))
+        return {name: value * weights[name] if name in weights else value for name, value in terms.items()}
 
 
 def check_names(what, given, tasks):
@@ -168,3 +208,17 @@ def check_names(what, given, tasks):
     if lacking or unknown:
         parts = [f"none for {lacking}"] * bool(lacking) + [f"some for {unknown}, which have no head"] * bool(unknown)
         raise ValueError(f"Expected {what} for each of the tasks {tasks}; received {' and '.join(parts)}.")
+
+
+def check_missing(missing, tasks):
+    """Raises an error unless `missing` is a number or None, or a dict of some of the tasks to such."""
+    by_task = missing if isinstance(missing, dict) else {None: missing}
+    unknown = [task for task in by_task if isinstance(missing, dict) and task not in tasks]
+    if unknown:
+        raise ValueError(f"Expected `missing` for tasks among {tasks}; received some for {unknown}.")
+    for value in by_task.values():
+        number = isinstance(value, numbers.Real) and not isinstance(value, bool) and not math.isinf(value)
+        if value is not None and not number:
+            raise ValueError(
+                f"Expected `missing` to be a number, NaN or None, or a dict of tasks to such; received {missing!r}."
+            )

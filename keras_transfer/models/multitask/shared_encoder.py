@@ -9,7 +9,7 @@ from keras_transfer.models.multitask.shared import MultiTaskModel
 class SharedEncoder(MultiTaskModel):
     """Learns several tasks with one encoder, and a head for each.
 
-    total = sum over tasks of  weight_t loss_t,  loss_t the mean over the rows that have a label of task t
+    total = sum over tasks of  weight_t loss_t,  loss_t the mean over the labels of task t that are there
 
     Training batches are `(x, {task: labels})`; predictions are dicts too. The `weighting` says what each task counts.
     It may act on the tasks' gradients instead of their losses (`kt.weightings.PCGrad`, `MGDA`, `CAGrad`, `GradNorm`):
@@ -20,11 +20,15 @@ class SharedEncoder(MultiTaskModel):
         encoder: network from an input to features `(batch, dim)`.
         heads: dict of the tasks' names to networks from features to predictions.
         weighting: a `kt.weightings.Weighting`; None: all tasks count 1.
-        missing: label that stands for none, such as -1, or `float("nan")`; None: there is none. A task's
-            `sample_weight` of 0 says the same. Compile metrics as `weighted_metrics`, which leave such rows out.
+        missing: label that stands for none, such as -1, or `float("nan")`; None: there is none. A dict of tasks to such
+            labels where they differ: -1 may be an honest value of a regression. A task's `sample_weight` of 0 says the
+            same. Compile metrics as `weighted_metrics`, which leave such labels out. Of a label with several entries,
+            such as the pixels of an image or several classes that may all be true, each can be missing; see
+            `kt.models.multitask.shared.MultiTaskModel`.
 
     Raises:
-        ValueError: if there are fewer than 2 heads, or labels, losses or sample weights are not those of the heads.
+        ValueError: if there are fewer than 2 heads, labels, losses or sample weights are not those of the heads, or
+            another model has the weighting.
 
     Example:
 

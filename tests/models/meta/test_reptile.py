@@ -68,3 +68,15 @@ def test_beats_its_untrained_self():
     after = model.evaluate(*new, verbose=0, return_dict=True)["mse"]
     assert before > 5 and after < before / 5
     assert abs(net.get_weights()[1].item() - 3.0) < 0.5
+
+
+def test_moments_stay_where_a_step_overflows():
+    """As under float16, where the optimizer skips it; otherwise no later step would be finite."""
+    model = compiled(kt.models.Reptile(network(8, 3)))
+    model.build((None, 8))
+    values = [np.full((2, *moment.shape), place + 1.0, "float32") for place, moment in enumerate(model.moments)]
+    model.advance({"moments": values})
+    values[0][1, 0] = np.inf
+    model.advance({"moments": [5 * value for value in values]})
+    for place, moment in enumerate(model.moments):
+        np.testing.assert_array_equal(moment, np.full(moment.shape, 1.0 if place == 0 else 5 * (place + 1.0)))
