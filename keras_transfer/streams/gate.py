@@ -184,6 +184,8 @@ def first_batch(dataset, name, rows):
 
 
 def _converted(data, name):
+    if isinstance(data, (dict, tuple)) and not data:
+        raise ValueError(f"Expected at least one array in `{name}`; received {data!r}.")
     if isinstance(data, dict):
         return {key: _converted(value, f"{name}[{key!r}]") for key, value in data.items()}
     if isinstance(data, tuple):
@@ -210,6 +212,8 @@ def _converted(data, name):
         raise ValueError(f"Expected numbers or strings in `{name}`; received {array.dtype}.")
     if array.dtype.kind == "f" and array.itemsize > 4:
         array = array.astype(keras.config.floatx(), copy=False)
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
     check_finite(array, name)
     return array
 

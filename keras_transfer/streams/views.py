@@ -97,8 +97,8 @@ def _check_dataset(dataset, batch_size, labels):
     sample = gate.first_batch(dataset, "images", batch_size)
     image, *rest = sample if rest else (sample,)
     gate.check_finite(_numbers(image), "images")
-    for labels in rest:
-        gate.integer_labels(labels, "labels")
+    for numbers in rest:
+        gate.integer_labels(numbers, "labels")
 
 
 def _numbers(images):
