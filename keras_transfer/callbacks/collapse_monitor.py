@@ -5,6 +5,9 @@ import warnings
 import keras
 
 from keras_transfer.metrics.collapse import alignment, effective_rank, embedding_std, uniformity
+from keras_transfer.streams import gate
+
+_VIEWS = ("view_1", "view_2")
 
 
 class CollapseMonitor(keras.callbacks.Callback):
@@ -19,7 +22,8 @@ class CollapseMonitor(keras.callbacks.Callback):
         threshold: float, the `embedding_std` below which features count as collapsed; 1 is as spread as can be.
 
     Raises:
-        ValueError: if there are fewer than 2 images.
+        ValueError: if there are fewer than 2 images, or one view without the other, or x is no array of finite numbers
+            or strings, such as a dataset or a batch with its labels. The error says what helps.
 
     Example:
 
@@ -31,10 +35,16 @@ class CollapseMonitor(keras.callbacks.Callback):
 
     def __init__(self, x, threshold=0.02):
         super().__init__()
-        self.views = [x["view_1"], x["view_2"]] if isinstance(x, dict) else [x]
+        if isinstance(x, tuple) and x and isinstance(x[0], dict):
+            raise ValueError("Expected images or a dict of views; received a batch with labels: pass its `[0]`.")
+        views = set(_VIEWS) & set(x) if isinstance(x, dict) else set()
+        if views and set(x) != set(_VIEWS):
+            raise ValueError(f"Expected a dict of {_VIEWS}; received one of {tuple(x)}.")
+        x = gate.arrays(x, "x")
+        self.views = [x[name] for name in _VIEWS] if views else [x]
         self.threshold, self.warned = threshold, False
-        if len(self.views[0]) < 2:
-            raise ValueError(f"Expected at least 2 images to see a spread; received {len(self.views[0])}.")
+        if gate.length(self.views[0]) < 2:
+            raise ValueError(f"Expected at least 2 images to see a spread; received {gate.length(self.views[0])}.")
 
     def on_epoch_end(self, epoch, logs=None):
         """Measures the features, and warns once if they have collapsed."""

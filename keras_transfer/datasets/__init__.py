@@ -11,7 +11,7 @@ from keras_transfer.datasets.glyphs import (
     printed_digits,
     script_letters,
 )
-from keras_transfer.datasets.image_folder import image_folder
+from keras_transfer.datasets.image_folder import image_folder, image_folders
 from keras_transfer.datasets.letter_attributes import Attribute, letter_attributes
 from keras_transfer.datasets.mnist import mnist, mnist_m_like
 from keras_transfer.datasets.multi_fashion import MultiFashion, multi_fashion
@@ -38,6 +38,7 @@ __all__ = [
     "digits_on_photos",
     "glyphs",
     "image_folder",
+    "image_folders",
     "letter_attributes",
     "mnist",
     "mnist_m_like",

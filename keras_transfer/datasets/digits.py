@@ -19,10 +19,11 @@ def digits(image_size=None):
     They were written by 43 people and reduced to 8 x 8 pixels of 17 grey levels, which are scaled to 0-255 here.
 
     Args:
-        image_size: Side of the images in pixels, bilinearly resized. By default the original 8.
+        image_size: Side of the images in pixels, or a pair (height, width), bilinearly resized. By default the original
+            8.
 
     Returns:
-        Tuple of images, uint8 (1797, image_size, image_size, 1), ink 255 on 0, and labels, int32 (1797,), 0-9.
+        Tuple of images, uint8 (1797, height, width, 1), ink 255 on 0, and labels, int32 (1797,), 0-9.
 
     Reference: E. Alpaydin, C. Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine Learning Repository,
     1998 (its test set).
@@ -48,7 +49,7 @@ def digits_on_photos(image_size=28, seed=0):
     arXiv:1409.7495.
     """
     photos = _sklearn_datasets().load_sample_images().images
-    if image_size > 427:
-        raise ValueError(f"Expected `image_size` to be at most 427, the photographs' height; received {image_size}.")
+    if not isinstance(image_size, int) or image_size > 427:
+        raise ValueError(f"Expected `image_size` to be at most 427, the photographs' height; received {image_size!r}.")
     images, labels = digits(image_size)
     return blend_into_photos(images, photos, seed), labels

@@ -83,8 +83,10 @@ def glyphs(characters, n=None, image_size=28, size=1.0, fonts=None, jitter=None,
         raise ValueError(f"Expected `characters` to be distinct, single and visible; received {characters}.")
     if n is not None and n < 1:
         raise ValueError(f"Expected `n` to be at least 1 or None; received {n}.")
-    if image_size < 8 or not size > 0:
-        raise ValueError(f"Expected `image_size` to be at least 8 and `size` positive; received {image_size}, {size}.")
+    if not isinstance(image_size, int) or image_size < 8 or not size > 0:
+        raise ValueError(
+            f"Expected `image_size` to be at least 8 and `size` positive; received {image_size!r}, {size!r}."
+        )
     if jitter is None:
         jitter = Jitter() if n is not None else Jitter(0, 0, 0, 0)
     if not 0 <= jitter.scale < 1:

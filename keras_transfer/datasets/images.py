@@ -1,65 +1,174 @@
 """What several data sets do to their images: change their size, read photographs, blend digits into these."""
 
 import io
+import struct
 import tarfile
+import zlib
 from pathlib import Path
 
 import keras
 import numpy as np
 
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+UNREAD = (".heic", ".heif", ".avif", ".jp2", ".jxl", ".svg", ".psd", ".cr2", ".cr3", ".nef", ".arw", ".dng", ".raw")
+_SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
+_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)  # what Pillow's readers raise
+_PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0  # a tag of TIFF
+
+
+def height_and_width(image_size):
+    """Returns `(height, width)` of an `image_size`, which is that pair, or the side of a square, in pixels.
+
+    Raises:
+        ValueError: if it is neither, or less than 1 pixel.
+    """
+    pair = tuple(image_size) if isinstance(image_size, (tuple, list)) else (image_size, image_size)
+    whole = all(isinstance(side, (int, np.integer)) and not isinstance(side, bool) for side in pair)
+    if len(pair) != 2 or not whole or min(pair) < 1:
+        raise ValueError(
+            f"Expected `image_size` to be at least 1 pixel, an integer or a pair (height, width); received "
+            f"{image_size!r}."
+        )
+    return int(pair[0]), int(pair[1])
+
 
 def resize(images, image_size):
-    """Returns uint8 images (n, h, w, c) resized to (n, image_size, image_size, c), bilinear; as they are for None."""
+    """Returns uint8 images (n, h, w, c) resized to an `image_size`, bilinear; as they are for None.
+
+    Args:
+        images: uint8 array (n, h, w, c).
+        image_size: side in pixels, or a pair `(height, width)`.
+    """
     if image_size is None:
         return images
-    if image_size < 1:
-        raise ValueError(f"Expected `image_size` to be at least 1 pixel; received {image_size}.")
-    resized = keras.ops.image.resize(
-        images.astype("float32"), (image_size, image_size), antialias=True, data_format="channels_last"
-    )
+    size = height_and_width(image_size)
+    resized = keras.ops.image.resize(images.astype("float32"), size, antialias=True, data_format="channels_last")
     return np.rint(keras.ops.convert_to_numpy(resized)).astype(np.uint8)
 
 
-def read_photos(source):
-    """Returns the photographs of a folder of .jpg and .png files, or of the train images of the BSDS500 archive.
+def read_photo(file, name, ground=255):
+    """Returns one photograph as 8 bits of red, green and blue, upright as its EXIF data says.
+
+    Values of 16 bits are scaled from 0-65,535, floats from 0-1. What is transparent is laid on the ground. Of a file of
+    several frames, the first is read.
 
     Args:
-        source: Path of the folder or of the .tgz archive.
+        file: path, or an open binary file.
+        name: str, what an error calls the file.
+        ground: int 0-255, the grey under transparent pixels; 255 is the white of paper.
+
+    Returns:
+        uint8 array (height, width, 3), 0-255.
+
+    Raises:
+        ValueError: if the file is no complete photograph, is larger than Pillow opens, or holds values whose white is
+            unknown: floats outside 0-1, integers of 32 bits. The file is named.
+        ImportError: if Pillow is missing.
+    """
+    try:
+        from PIL import Image, ImageOps
+    except ImportError as error:
+        raise ImportError("Reading photographs needs Pillow: pip install 'keras_transfer[recipes]'") from error
+
+    try:
+        with Image.open(file) as image:
+            return np.array(_in_8_bits(ImageOps.exif_transpose(image), image, ground))
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ValueError(
+            f"Expected {name} to have at most as many pixels as Pillow opens; received: {error} If you trust the file, "
+            "set `PIL.Image.MAX_IMAGE_PIXELS` higher."
+        ) from error
+    except _Unknown as error:
+        raise ValueError(f"Expected {name} to hold {error}; convert it to 8 bits.") from error
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        EOFError,
+        struct.error,
+        zlib.error,
+    ) as error:  # what Pillow's readers raise
+        raise ValueError(f"Expected {name} to be a complete photograph; received: {error}.") from error
+
+
+class _Unknown(Exception):
+    """Values of which nobody knows what is white."""
+
+
+def _in_8_bits(image, source, ground):
+    """Returns the upright image in mode RGB; `source` is the opened file, which knows its format and tags."""
+    from PIL import Image
+
+    if image.mode in _SIXTEEN_BITS or (image.mode == "I" and source.format in ("PNG", "PPM")):
+        deep = np.asarray(image).astype(np.int64)
+        if source.format == "TIFF" and source.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
+            deep = 65535 - deep  # Pillow inverts 8 bits alone
+        grey = np.rint(deep / 257)
+        if isinstance(source.info.get("transparency"), int):
+            grey = np.where(deep == source.info["transparency"], ground, grey)
+        return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
+    if image.mode == "F":
+        values = np.asarray(image)
+        if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= 1):
+            raise _Unknown(f"floats from 0 to 1; received floats from {values.min():g} to {values.max():g}")
+        return Image.fromarray(np.rint(255 * values).astype(np.uint8)).convert("RGB")
+    if image.mode.startswith("I"):
+        raise _Unknown(f"values of 8 or 16 bits, or floats; received integers of 32 bits (mode {image.mode!r})")
+    if image.has_transparency_data:
+        below = Image.new("RGBA", image.size, (ground, ground, ground, 255))
+        return Image.alpha_composite(below, image.convert("RGBA")).convert("RGB")
+    return image.convert("RGB")
+
+
+def photos_in(folder):
+    """Returns the sorted paths of a folder's photographs.
+
+    Hidden files are passed over, among them the `._` files that macOS leaves beside photographs.
+
+    Args:
+        folder: Path.
+
+    Raises:
+        ValueError: if there is a picture of a format that is not read, which is named.
+    """
+    files = sorted(file for file in folder.iterdir() if file.is_file() and not file.name.startswith("."))
+    unread = [file for file in files if file.suffix.lower() in UNREAD]
+    if unread:
+        raise ValueError(
+            f"Expected photographs {', '.join(SUFFIXES)}; received {unread[0]}. Convert it to .png or .jpg."
+        )
+    return [file for file in files if file.suffix.lower() in SUFFIXES]
+
+
+def read_photos(source):
+    """Returns the photographs of a folder, or of the train images of the BSDS500 archive.
+
+    Args:
+        source: Path of the folder, whose photographs are read as `read_photo` says, or of the .tgz archive.
 
     Returns:
         List of uint8 arrays (height, width, 3), 0-255, in the order of their file names.
 
     Raises:
         ValueError: If the source holds no photographs, or is truncated or corrupt.
+        ImportError: If Pillow is missing.
     """
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise ImportError("Reading photographs needs Pillow: pip install 'keras_transfer[recipes]'") from error
-
     source = Path(source)
     if source.is_dir():
-        paths = (path for path in source.iterdir() if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
-        files = {str(path): path.read_bytes() for path in paths}
+        files = {str(path): path for path in photos_in(source)}
     elif source.is_file():
-        files = _read_train_images(source)
+        files = {name: io.BytesIO(data) for name, data in _read_train_images(source).items()}
     else:
         raise ValueError(f"Expected a folder of photographs; received {str(source)!r}, which does not exist.")
     if not files:
-        raise ValueError(f"Expected .jpg or .png files in {source}; received none.")
-    photos = []
-    for name in sorted(files):
-        try:
-            photos.append(np.asarray(Image.open(io.BytesIO(files[name])).convert("RGB")))
-        except OSError as error:
-            raise ValueError(f"Expected {name} to be a complete photograph; received: {error}.") from error
-    return photos
+        raise ValueError(f"Expected photographs {', '.join(SUFFIXES)} in {source}; received none.")
+    return [read_photo(files[name], name) for name in sorted(files)]
 
 
 def _read_train_images(archive):
     try:
         with tarfile.open(archive) as tar:
-            members = (m for m in tar if "/images/train/" in m.name and m.name.endswith(".jpg"))
+            members = (m for m in tar if "/images/train/" in m.name and m.name.endswith(".jpg") and "/._" not in m.name)
             return {f"{archive}/{m.name}": tar.extractfile(m).read() for m in members}
     except (tarfile.TarError, EOFError, OSError) as error:
         raise ValueError(f"Expected {archive} to be a complete archive; received: {error}.") from error

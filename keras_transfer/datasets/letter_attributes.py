@@ -21,7 +21,7 @@ class Attribute(NamedTuple):
     names: tuple
 
 
-def letter_attributes(letters, least=4):
+def letter_attributes(letters, least=4, class_names=None):
     """Reads the script, the case, the base letter and the diacritic of letters from their Unicode names.
 
     "LATIN SMALL LETTER U WITH DIAERESIS AND CARON" is latin, lower, its base is "latin u" and its first diacritic
@@ -30,13 +30,15 @@ def letter_attributes(letters, least=4):
     Args:
         letters: Letters, as a string or list, such as `script_letters()`.
         least: How many of the letters a base or a diacritic needs to be a class; the others' label is -1.
+        class_names: Dict of `"base"`, `"diacritic"` or both to their classes, the `names` of another call: so that the
+            letters of a test are numbered as those of the training. By default they follow from the letters.
 
     Returns:
         Dict of `"script"` (one of `SCRIPTS`), `"case"` (lower, upper, neither), `"base"` and `"diacritic"` (`"none"`,
         then those that there are) to `Attribute`s.
 
     Raises:
-        ValueError: If one is no letter.
+        ValueError: If one is no letter, or `class_names` has another attribute or one name twice.
 
     Example:
     >>> letter_attributes("aÄ", least=1)["diacritic"].names
@@ -58,6 +60,12 @@ def letter_attributes(letters, least=4):
     for attribute, first in (("base", ()), ("diacritic", ("none",))):
         counts = collections.Counter(values[attribute])
         classes[attribute] = (*first, *sorted(v for v, n in counts.items() if n >= least and v not in first))
+    for attribute, names in (class_names or {}).items():
+        if attribute not in ("base", "diacritic") or len(set(names)) < len(names):
+            raise ValueError(
+                f"Expected `class_names` of 'base' and 'diacritic', each name once; received {names} for {attribute!r}."
+            )
+        classes[attribute] = tuple(names)
     return {
         attribute: Attribute(np.array([_place(v, classes[attribute]) for v in found], np.int32), classes[attribute])
         for attribute, found in values.items()

@@ -69,8 +69,9 @@ def mnist_m_like(split="train", photos=None, seed=0):
 
     Args:
         split: `"train"` or `"test"`, of MNIST; both draw on the same photographs.
-        photos: Folder of .jpg and .png files. By default `$KERAS_TRANSFER_DATA/bsds500_train`, or where that is
-            missing, the 200 train images of BSDS500, downloaded once (71 MB).
+        photos: Folder of photographs, of the formats of `image_folder`. By default
+            `$KERAS_TRANSFER_DATA/bsds500_train`, or where that is missing, the 200 train images of BSDS500, downloaded
+            once (71 MB).
         seed: Seed of the patches' places; the two splits differ in theirs.
 
     Returns:

@@ -36,10 +36,11 @@ def omniglot(split="train", image_size=28):
         split: `"train"` (1,028 characters), `"validation"` (172, five alphabets) or `"test"` (423), as Vinyals et al.
             and Snell et al. use them, without the rotations, which `kt.streams.episodes` makes; or `"background"` (964)
             or `"evaluation"` (659), the sets of the original release, which overlap with those.
-        image_size: side of the images in pixels, bilinearly reduced from 105; None leaves them as they are.
+        image_size: side of the images in pixels, or a pair (height, width), bilinearly reduced from 105; None leaves
+            them as they are.
 
     Returns:
-        Tuple of images, uint8 (20 n, image_size, image_size, 1), ink 255 on 0, and labels, int32 (20 n,), 0 to n - 1
+        Tuple of images, uint8 (20 n, height, width, 1), ink 255 on 0, and labels, int32 (20 n,), 0 to n - 1
         in the order of the characters' numbers in the release.
 
     Raises:
@@ -74,11 +75,12 @@ def omniglot_runs(image_size=28):
     states no checksum: whether all images and answers are there is checked instead.
 
     Args:
-        image_size: side of the images in pixels, bilinearly reduced from 105; None leaves them as they are.
+        image_size: side of the images in pixels, or a pair (height, width), bilinearly reduced from 105; None leaves
+            them as they are.
 
     Returns:
         Tuple `(x, y)` of 20 episodes as `kt.streams.episodes` draws them: x is `{"support": (images, labels), "query":
-        images}` with uint8 images (20, 20, image_size, image_size, 1), ink 255 on 0, and int32 labels (20, 20); y
+        images}` with uint8 images (20, 20, height, width, 1), ink 255 on 0, and int32 labels (20, 20); y
         (20, 20) are the answers.
 
     Raises:

@@ -15,10 +15,11 @@ def pacs(domain, image_size=None):
 
     Args:
         domain: `"photo"`, `"art_painting"`, `"cartoon"` or `"sketch"`.
-        image_size: Side of the images in pixels, bilinearly resized. By default as they are on disk.
+        image_size: Side of the images in pixels, or a pair (height, width), bilinearly resized. By default as they are
+            on disk.
 
     Returns:
-        Tuple of images, uint8 (n, image_size, image_size, 3), 0-255, and labels, int32 (n,), the indices of
+        Tuple of images, uint8 (n, height, width, 3), 0-255, and labels, int32 (n,), the indices of
         `PACS_CLASSES`.
 
     Raises:
@@ -37,7 +38,8 @@ def pacs(domain, image_size=None):
             f"Expected PACS in the folder that KERAS_TRANSFER_DATA names, as pacs/{domain}/<class>/*.jpg with the "
             f"classes {', '.join(PACS_CLASSES)}; received {found}. It is not downloaded: get it from its authors."
         )
-    images, labels, class_names = image_folder(folder / domain, image_size)
-    if class_names != PACS_CLASSES:
-        raise ValueError(f"Expected the classes {PACS_CLASSES} in {folder / domain}; received {class_names}.")
+    images, labels, _ = image_folder(folder / domain, image_size, PACS_CLASSES)
+    lacking = tuple(name for label, name in enumerate(PACS_CLASSES) if label not in labels)
+    if lacking:
+        raise ValueError(f"Expected the classes {PACS_CLASSES} in {folder / domain}; received none of {lacking}.")
     return images, labels

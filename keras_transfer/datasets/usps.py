@@ -20,10 +20,11 @@ def usps(split="train", image_size=None):
 
     Args:
         split: `"train"` or `"test"`; the latter is known to be harder.
-        image_size: Side of the images in pixels, bilinearly resized. By default the original 16.
+        image_size: Side of the images in pixels, or a pair (height, width), bilinearly resized. By default the original
+            16.
 
     Returns:
-        Tuple of images, uint8 (n, image_size, image_size, 1), ink 255 on 0, and labels, int32 (n,), 0-9.
+        Tuple of images, uint8 (n, height, width, 1), ink 255 on 0, and labels, int32 (n,), 0-9.
 
     Raises:
         ValueError: If the file is truncated or corrupt.

@@ -6,11 +6,21 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_transfer.streams import gate
 from keras_transfer.streams.passes import numbered_passes
 from keras_transfer.streams.prefetched import prefetched
 
 
-def domains(source, target, batch_size=64, target_batch_size=None, classes=None, seed=None, shuffle_buffer=10_000):
+def domains(
+    source,
+    target,
+    batch_size=64,
+    target_batch_size=None,
+    classes=None,
+    seed=None,
+    shuffle_buffer=10_000,
+    check_range=True,
+):
     """Pairs batches of a labelled source with batches of an unlabelled target.
 
     One epoch is one pass over the source. The target goes on where it stopped, so that over the epochs all of it is
@@ -21,31 +31,45 @@ def domains(source, target, batch_size=64, target_batch_size=None, classes=None,
     order anew. From datasets, rows are shuffled within a buffer.
 
     Args:
-        source: `(x, y)` or `(x, y, sample_weight)`, as arrays of one length (x may be a nested structure of arrays), or
+        source: `(x, y)` or `(x, y, sample_weight)`, as arrays of one length (x may be a dict or tuple of arrays), or
             as an unbatched `tf.data.Dataset` of such rows. An endless dataset needs `fit(..., steps_per_epoch=...)`.
         target: x alone, arrays or an unbatched dataset, of the same structure, shapes and dtypes as the source's x.
+            Strings are one dtype, whatever their width.
         batch_size: int, source rows in a batch.
         target_batch_size: int, target rows in a batch; `batch_size` by default.
-        classes: int, the number of classes; integer labels are then checked to be 0 to `classes - 1`.
+        classes: int, the number of classes; labels are then checked to be whole numbers from 0 to `classes - 1`, or
+            floats from 0 to 1 of shape `(rows, classes)`.
         seed: int that makes the order reproducible; None draws one.
         shuffle_buffer: int, rows held in memory to shuffle a dataset; arrays are shuffled whole.
+        check_range: bool, whether to refuse domains whose largest absolute values differ by more than ten times, such
+            as pixels from -1 to 1 and from 0 to 255. False lets ids of tokens and values with heavy tails pass.
 
     Returns:
         A `tf.data.Dataset` of `({"source": x (batch_size, ...), "target": x (target_batch_size, ...)}, y)`, or with
         sample weights in the third place.
 
     Raises:
-        ValueError: if a domain is empty or smaller than its batch; if the two differ in structure, shape or dtype, or
-            in range by more than ten times; if there are NaN or infinite values, or labels outside the classes; if the
-            target comes with labels. Arrays are checked whole, datasets on their first batch.
+        ValueError: if a domain is empty or smaller than its batch, batched already, or no array of numbers or strings;
+            if the two differ in structure, shape, dtype or range; if there are NaN or infinite values, labels that are
+            strings or outside the classes; if the target comes with labels. Arrays are checked whole, datasets on their
+            first batch. The error says what helps.
     """
     sizes = {"source": batch_size, "target": batch_size if target_batch_size is None else target_batch_size}
-    if min(sizes.values()) < 1:
-        raise ValueError(f"Expected batches of at least 1 row; received {sizes}.")
-    source, target = _rows(source), _rows(target)
+    gate.check_count(batch_size, "batch_size", 1)
+    gate.check_count(sizes["target"], "target_batch_size", 1)
+    gate.check_count(shuffle_buffer, "shuffle_buffer", 1)
     _check_labels_absent(source, target)
-    samples = {"source": _sample(source, "source", sizes), "target": _sample(target, "target", sizes)}
-    _check(samples["source"], samples["target"], classes)
+    source, source_sample = _checked(source, ("source", "source labels", "source weights"), sizes["source"])
+    target, target_sample = _checked(target, ("target",), sizes["target"])
+    x, y = source_sample[:2]
+    kinds = [keras.tree.map_structure(lambda a: f"{a.shape[1:]} {gate.kind(a)}", part) for part in (x, target_sample)]
+    if kinds[0] != kinds[1]:
+        raise ValueError(
+            f"Expected `source` and `target` of one structure, shape and dtype; received {kinds[0]} and {kinds[1]}."
+        )
+    gate.check_classes(y, classes, "source labels")
+    if check_range:
+        gate.check_range(x, target_sample, ("source", "target"))
     seed = int(np.random.default_rng(seed).integers(2**31))
     if isinstance(source, tf.data.Dataset) or isinstance(target, tf.data.Dataset):
         return _from_datasets(source, target, sizes, seed, shuffle_buffer)
@@ -54,7 +78,7 @@ def domains(source, target, batch_size=64, target_batch_size=None, classes=None,
 
 def _from_arrays(source, target, sizes, seed):
     source, target = (keras.tree.map_structure(tf.convert_to_tensor, rows) for rows in (source, target))
-    source_rows, target_rows = _length(source), _length(target)
+    source_rows, target_rows = gate.length(source), gate.length(target)
     steps = source_rows // sizes["source"]
 
     def order(rows, stream, number):
@@ -94,24 +118,8 @@ def _from_datasets(source, target, sizes, seed, shuffle_buffer):
     return prefetched(pairs)
 
 
-def _rows(data):
-    """Returns arrays as NumPy arrays of the dtype that they train in, and datasets as they are."""
-    if isinstance(data, tf.data.Dataset):
-        return data
-
-    def to_array(array):
-        array = np.asarray(array)
-        return array.astype(keras.config.floatx()) if array.dtype == np.float64 else array
-
-    return keras.tree.map_structure(to_array, data)
-
-
-def _structure(data):
-    return data.element_spec if isinstance(data, tf.data.Dataset) else data
-
-
 def _check_labels_absent(source, target):
-    source, target = _structure(source), _structure(target)
+    source, target = (data.element_spec if isinstance(data, tf.data.Dataset) else data for data in (source, target))
     if not isinstance(source, tuple) or len(source) not in (2, 3):
         raise ValueError(f"Expected `source` to be (x, y) or (x, y, sample_weight); received {_name(source)}.")
     if isinstance(target, tuple) and not isinstance(source[0], tuple):
@@ -121,53 +129,34 @@ def _check_labels_absent(source, target):
         )
 
 
-def _sample(data, name, sizes):
-    """Returns what is checked: arrays whole, or the first batch of a dataset."""
-    size = sizes[name]
+def _checked(data, names, rows):
+    """Returns a domain, arrays as NumPy arrays, and what of it is checked: arrays whole, of a dataset the first batch.
+
+    Args:
+        data: the domain.
+        names: tuple of str, of its parts; of one alone it is x itself.
+        rows: int, rows of its batches.
+    """
     if isinstance(data, tf.data.Dataset):
-        sample = next(data.batch(size).as_numpy_iterator(), None)
-        found = "an empty dataset" if sample is None else f"a dataset of {_length(sample)} rows"
+        sample = gate.first_batch(data, names[0], rows)
+        for part, name in zip([sample] if len(names) == 1 else sample, names):
+            gate.check_finite(part, name)
+        return data, sample
+    if len(names) == 1:
+        data = gate.arrays(data, names[0])
     else:
-        sample, lengths = data, {len(array) for array in keras.tree.flatten(data)}
-        if len(lengths) > 1:
-            raise ValueError(f"Expected arrays of one length in `{name}`; received lengths {sorted(lengths)}.")
-        found = f"{_length(data)} rows"
-    if sample is None or _length(sample) < size:
-        raise ValueError(f"Expected at least one batch of {size} rows in `{name}`; received {found}.")
-    return sample
-
-
-def _check(source, target, classes):
-    x, y = source[:2]
-    kinds = [keras.tree.map_structure(lambda a: f"{a.shape[1:]} {a.dtype}", part) for part in (x, target)]
-    if kinds[0] != kinds[1]:
-        raise ValueError(
-            f"Expected `source` and `target` of one structure, shape and dtype; received {kinds[0]} and {kinds[1]}."
-        )
-    for part, where in ((x, "source"), (target, "target"), (source[1:], "source labels")):
-        for array in keras.tree.flatten(part):
-            if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
-                bad = array.size - np.isfinite(array).sum()
-                raise ValueError(f"Expected finite values in `{where}`; received {bad} that are NaN or infinite.")
-    for a, b in zip(keras.tree.flatten(x), keras.tree.flatten(target)):
-        if np.issubdtype(a.dtype, np.number):
-            _check_ranges(a, b)
-    if classes is not None and np.issubdtype(y.dtype, np.integer) and (y.min() < 0 or y.max() >= classes):
-        raise ValueError(f"Expected labels from 0 to {classes - 1}; received labels from {y.min()} to {y.max()}.")
-
-
-def _check_ranges(source, target):
-    (low_s, high_s), (low_t, high_t) = (source.min(), source.max()), (target.min(), target.max())
-    if min(low_s, low_t) >= 0 and max(high_s, high_t) > 10.0 * min(high_s, high_t):
-        raise ValueError(
-            "Expected `source` and `target` of the same value range; received "
-            f"[{low_s:g}, {high_s:g}] and [{low_t:g}, {high_t:g}]. Rescale one of them."
-        )
-
-
-def _length(rows):
-    return len(keras.tree.flatten(rows)[0])
+        data = tuple(gate.arrays(part, name) for part, name in zip(data, names))
+    lengths = sorted({len(array) for array in keras.tree.flatten(data)})
+    if len(lengths) > 1:
+        raise ValueError(f"Expected arrays of one length in `{names[0]}`; received lengths {lengths}.")
+    if lengths[0] < rows:
+        raise ValueError(f"Expected at least one batch of {rows} rows in `{names[0]}`; received {lengths[0]} rows.")
+    return data, data
 
 
 def _name(structure):
+    if isinstance(structure, keras.utils.PyDataset):
+        return f"{type(structure).__name__}, a keras PyDataset: concatenate the x and y of its batches into arrays"
+    if isinstance(structure, list):
+        return f"a list of {len(structure)}: write it as a tuple"
     return f"a tuple of {len(structure)}" if isinstance(structure, tuple) else type(structure).__name__

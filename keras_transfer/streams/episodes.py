@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_transfer.streams import gate
 from keras_transfer.streams.passes import numbered_passes
 
 
@@ -26,7 +27,7 @@ def episodes(
     tf.data from tensors in memory; the next batches are prepared while one trains.
 
     Args:
-        x: array `(rows, ...)` or a nested structure of such arrays: images, or features of a frozen backbone.
+        x: array `(rows, ...)` or a dict or tuple of such arrays: images, or features of a frozen backbone.
         labels: integer array `(rows,)`, the class of each row; any integers.
         ways: int of at least 2, classes in an episode, or a pair of the least and the most: then drawn for each batch.
         shots: int of at least 1, support examples of each class, or a pair as above.
@@ -46,7 +47,8 @@ def episodes(
 
     Raises:
         ValueError: if there are fewer classes than ways, or a class with fewer rows than shots and queries (named); if
-            the arrays differ in length, labels are not integers, or a size is out of range.
+            x is no array of finite numbers or strings, the arrays differ in length, labels are not integers, or a size
+            is out of range. The error says what helps.
 
     Example:
 
@@ -55,11 +57,10 @@ def episodes(
     model.fit(stream, epochs=50)
     ```
     """
-    x = keras.tree.map_structure(np.asarray, x)
-    labels = np.asarray(labels)
+    x, labels = gate.arrays(x, "x"), gate.integer_labels(labels, "labels")
     ways, shots = _range(ways, "ways", 2), _range(shots, "shots", 1)
     for name, size in (("queries", queries), ("episodes_per_batch", episodes_per_batch), ("batches", batches)):
-        _range(size, name, 1)
+        gate.check_count(size, name, 1)
     _check(x, labels, ways, shots, queries, turns=4 if rotations else 1)
     if rotations:
         x, labels = _rotated(x, labels)
@@ -98,10 +99,14 @@ def episodes(
 
 
 def _range(size, name, least):
-    low, high = size if isinstance(size, (tuple, list)) else (size, size)
-    if not (isinstance(low, int) and isinstance(high, int) and least <= low <= high):
-        raise ValueError(f"Expected `{name}` of at least {least}, or for ways and shots a pair; received {size!r}.")
-    return low, high
+    low, *high = size if isinstance(size, (tuple, list)) and len(size) == 2 else (size,)
+    high = high[0] if high else low
+    whole = all(isinstance(one, (int, np.integer)) and not isinstance(one, bool) for one in (low, high))
+    if not whole or not least <= low <= high:
+        raise ValueError(
+            f"Expected `{name}` of at least {least}, or a pair of the least and the most; received {size!r}."
+        )
+    return int(low), int(high)
 
 
 def _draw(limits, key):
@@ -110,12 +115,9 @@ def _draw(limits, key):
 
 
 def _check(x, labels, ways, shots, queries, turns):
-    lengths = {len(array) if array.ndim else 0 for array in [labels, *keras.tree.flatten(x)]}
-    if len(lengths) > 1 or labels.ndim != 1:
+    if gate.length(x) != len(labels):
         shapes = [array.shape for array in [*keras.tree.flatten(x), labels]]
         raise ValueError(f"Expected rows and labels (rows,) of one length; received shapes {shapes}.")
-    if not np.issubdtype(labels.dtype, np.integer):
-        raise ValueError(f"Expected integer labels; received {labels.dtype}.")
     classes, counts = np.unique(labels, return_counts=True)
     if turns * len(classes) < ways[1]:
         number = turns * len(classes)

@@ -15,7 +15,15 @@ def prefetched(dataset):
 
     Returns:
         A `tf.data.Dataset` of the same batches.
+
+    Raises:
+        ValueError: if it is no `tf.data.Dataset`.
     """
+    if not isinstance(dataset, tf.data.Dataset):
+        raise ValueError(
+            f"Expected a batched tf.data.Dataset; received {type(dataset).__name__}. Of arrays, "
+            "`tf.data.Dataset.from_tensor_slices(arrays).batch(...)` makes one."
+        )
     options = tf.data.Options()
     options.autotune.enabled = False
     return dataset.prefetch(2).with_options(options)

@@ -5,6 +5,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_transfer.keras_internals import all_layers
+from keras_transfer.streams import gate
 from keras_transfer.streams.passes import numbered_passes
 from keras_transfer.streams.prefetched import prefetched
 
@@ -24,7 +25,8 @@ def views(images, augment, batch_size=256, labels=None, seed=None, shuffle_buffe
         augment: layer or function from a batch of images to a batch of views, such as a `keras.Sequential` of
             `kt.layers.RandomResizedCrop` and Keras's own augmentation layers.
         batch_size: int of at least 2, images in a batch.
-        labels: integer array `(rows,)`, for `kt.models.SupCon`; None for methods without labels.
+        labels: integer array `(rows,)`, for `kt.models.SupCon`; None for methods without labels. A dataset brings its
+            own.
         seed: int that makes the order reproducible; None draws one.
         shuffle_buffer: int, images held in memory to shuffle a dataset; arrays are shuffled whole.
 
@@ -33,9 +35,10 @@ def views(images, augment, batch_size=256, labels=None, seed=None, shuffle_buffe
         labels `(batch_size,)`.
 
     Raises:
-        ValueError: if there are fewer images than a batch, a batch has fewer than 2, the labels are not as many, or the
-            augmentation crops a whole batch at one place, as `keras.layers.RandomCrop` does, or changes the number of
-            images.
+        ValueError: if there are fewer images than a batch, a batch has fewer than 2, the images are no one array of
+            finite numbers, batched already, the labels are not as many or no integers, or the augmentation crops a
+            whole batch at one place, as `keras.layers.RandomCrop` does, or changes the number of images. Arrays are
+            checked whole, datasets on their first batch.
 
     Example:
 
@@ -45,8 +48,8 @@ def views(images, augment, batch_size=256, labels=None, seed=None, shuffle_buffe
     model.fit(kt.streams.views(images, augment), epochs=20, shuffle=False)
     ```
     """
-    if batch_size < 2:
-        raise ValueError(f"Expected batches of at least 2 images; received {batch_size}.")
+    gate.check_count(batch_size, "batch_size", 2)
+    gate.check_count(shuffle_buffer, "shuffle_buffer", 1)
     _check_augmentation(augment)
 
     def pair(rows, *labels):
@@ -57,8 +60,11 @@ def views(images, augment, batch_size=256, labels=None, seed=None, shuffle_buffe
         return (x, *labels) if labels else x
 
     if isinstance(images, tf.data.Dataset):
+        _check_dataset(images, batch_size, labels)
         return _from_dataset(images, pair, batch_size, seed, shuffle_buffer)
-    rows = [np.asarray(images)] if labels is None else [np.asarray(images), np.asarray(labels)]
+    rows = [_numbers(gate.arrays(images, "images"))]
+    if labels is not None:
+        rows.append(gate.integer_labels(labels, "labels"))
     if len({len(array) for array in rows}) > 1:
         raise ValueError(f"Expected as many labels as images; received {len(rows[1])} and {len(rows[0])}.")
     number = len(rows[0])
@@ -82,7 +88,29 @@ def _from_dataset(images, pair, batch_size, seed, shuffle_buffer):
     return prefetched(batches.map(pair))
 
 
+def _check_dataset(dataset, batch_size, labels):
+    if labels is not None:
+        raise ValueError("Expected no `labels` beside a dataset; received some: `tf.data.Dataset.zip` joins them.")
+    image, *rest = dataset.element_spec if isinstance(dataset.element_spec, tuple) else (dataset.element_spec,)
+    if isinstance(image, (dict, tuple)) or len(rest) > 1:
+        raise ValueError(f"Expected a dataset of images, or of (image, label); received {dataset.element_spec}.")
+    sample = gate.first_batch(dataset, "images", batch_size)
+    image, *rest = sample if rest else (sample,)
+    gate.check_finite(_numbers(image), "images")
+    for numbers in rest:
+        gate.integer_labels(numbers, "labels")
+
+
+def _numbers(images):
+    if isinstance(images, (dict, tuple)) or gate.kind(images) == "string":
+        received = "strings" if isinstance(images, np.ndarray) else f"a {type(images).__name__}"
+        raise ValueError(f"Expected `images` to be one array of numbers; received {received}.")
+    return images
+
+
 def _check_augmentation(augment):
+    if not callable(augment):
+        raise ValueError(f"Expected `augment` to be a layer or a function; received {augment!r}.")
     parts = all_layers(augment) if isinstance(augment, keras.Layer) else ()
     for layer in parts:
         if isinstance(layer, keras.layers.RandomCrop):

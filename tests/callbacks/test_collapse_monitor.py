@@ -45,3 +45,13 @@ def test_no_warning_without_collapse():
 def test_one_image_is_refused():
     with pytest.raises(ValueError, match="at least 2 images to see a spread; received 1"):
         kt.callbacks.CollapseMonitor(np.ones((1, 8)))
+
+
+def test_views_are_two():
+    x = views(4)[0][0]
+    with pytest.raises(ValueError, match="a dict of .'view_1', 'view_2'.; received one of .'view_1',."):
+        kt.callbacks.CollapseMonitor({"view_1": x["view_1"]})
+    with pytest.raises(ValueError, match="received a batch with labels: pass its `.0.`"):
+        kt.callbacks.CollapseMonitor((x, np.arange(4)))
+    with pytest.raises(ValueError, match="arrays of one length in `x`; received lengths .3, 4."):
+        kt.callbacks.CollapseMonitor({**x, "view_2": x["view_2"][:3]})

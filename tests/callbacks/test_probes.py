@@ -39,8 +39,39 @@ def test_labels_are_checked():
     x, y = data(10)
     with pytest.raises(ValueError, match="as many integer labels; received 10 and 9"):
         kt.callbacks.KNNProbe(x, y[:9], x, y)
-    with pytest.raises(ValueError, match="received 10 and 10 of float64"):
+    with pytest.raises(ValueError, match="`y_validation` .rows,. of integer labels; received float64 of shape"):
         kt.callbacks.LinearProbe(x, y, x, y.astype("float64"))
+    with pytest.raises(ValueError, match="labels of at least 2 classes in `y`; received 1 alone"):
+        kt.callbacks.LinearProbe(x, np.ones_like(y), x, y)
+
+
+PROBES = pytest.mark.parametrize("probe", [kt.callbacks.KNNProbe, kt.callbacks.LinearProbe])
+
+
+@PROBES
+def test_images_are_checked(probe):
+    x, y = data(10)
+    with pytest.raises(ValueError, match=r"of one structure and shape; received \(8,\) and \(7,\)"):
+        probe(x, y, x[:, 1:], y)
+    with pytest.raises(ValueError, match="`x` and `x_validation` of the same value range; received"):
+        probe(x, y, 255 * x, y)
+    probe(x, y, 255 * x, y, check_range=False)
+    with pytest.raises(ValueError, match="`every` to be an integer of at least 1; received 0"):
+        probe(x, y, x, y, every=0)
+    with pytest.raises(ValueError, match="`k` to be an integer of at least 1; received 0"):
+        kt.callbacks.KNNProbe(x, y, x, y, k=0)
+
+
+@PROBES
+def test_lists_are_arrays(probe):
+    x, y = data(40)
+    model, found = METHODS["SimCLR"].make(), []
+    for parts in ((x, y), (x.tolist(), y.tolist())):
+        one = probe(*parts, *parts)
+        one.set_model(model)
+        one.on_epoch_end(0, logs := {})
+        found += logs.values()
+    assert found[0] == found[1]
 
 
 def test_nan_stops_training_and_names_the_step():

@@ -24,6 +24,19 @@ def test_rare_classes_have_no_label():
     np.testing.assert_array_equal(found["diacritic"].labels, [0, -1, 0, 0, -1])
 
 
+def test_other_letters_are_numbered_alike():
+    """Without `class_names` each call numbers what it finds: latin c is 2 here and 0 there."""
+    train = letter_attributes("aäbcç", least=1)
+    names = {name: train[name].names for name in ("base", "diacritic")}
+    test = letter_attributes("çñ", least=1, class_names=names)
+    assert train["base"].labels.tolist() == [0, 0, 1, 2, 2] and test["base"].labels.tolist() == [2, -1]
+    assert test["diacritic"].names == train["diacritic"].names == ("none", "cedilla", "diaeresis")
+    assert test["diacritic"].labels.tolist() == [1, -1]
+    for wrong in ({"base": ["latin a", "latin a"]}, {"script": SCRIPTS}):
+        with pytest.raises(ValueError, match="`class_names` of 'base' and 'diacritic', each name once; received"):
+            letter_attributes("a", class_names=wrong)
+
+
 def test_of_all_letters():
     letters = script_letters()
     found = letter_attributes(letters)

@@ -72,7 +72,7 @@ def test_one_epoch_is_one_pass_over_the_source(source_form, target_form):
 def test_target_goes_on_where_it_stopped(source_form, target_form, target_rows, count):
     """48 target rows in an epoch; whatever the target's length, after each epoch all rows were seen as often."""
     target = rows(target_rows, first=1000)
-    stream = kt.streams.domains(source_form(labelled(53)), target_form(target), batch_size=8, seed=1)
+    stream = kt.streams.domains(source_form(labelled(53)), target_form(target), batch_size=8, seed=1, check_range=False)
     times = collections.Counter()
     for epoch in epochs(stream, count):
         times.update(seen(epoch, "target"))
@@ -285,8 +285,26 @@ def test_different_ranges(form):
     assert "same value range; received [0, 1] and [0, 255]" in message
     nested = fails(form(({"a": pixels, "b": pixels}, y)), form({"a": pixels, "b": pixels / 255}))
     assert "same value range; received [0, 255] and [0, 1]" in nested
-    for fine in (pixels / 9, pixels / 255 - 0.5):  # less than ten times apart; negative values
+    message = fails(form((pixels, y)), form(pixels / 127.5 - 1))
+    assert "same value range; received [0, 255] and [-1, 1]" in message and "check_range=False" in message
+    assert "[-1, 1] and [-127, 128]" in fails(form((pixels / 127.5 - 1, y)), form(pixels - 127))
+    for fine in (pixels / 9, -pixels / 9, pixels - 127):  # less than ten times apart
         kt.streams.domains(form((pixels, y)), form(fine), batch_size=8)
+
+
+@forms
+@pytest.mark.parametrize("dtype", ["int32", "float32"])
+def test_ids_and_heavy_tails_have_a_way_round(form, dtype):
+    few, many = (np.arange(16).reshape(8, 2) * scale for scale in (1, 1000))
+    source, target = form((few.astype(dtype), np.zeros(8, "int32"))), form(many.astype(dtype))
+    assert "same value range; received [0, 15] and [0, 15000]" in fails(source, target)
+    (epoch,) = epochs(kt.streams.domains(source, target, batch_size=8, check_range=False))
+    assert epoch[0][0]["target"].max() == 15_000
+
+
+def test_the_smallest_integer_has_a_size():
+    x = np.full((8, 2), -128, "int8")
+    assert "received [-128, -128] and [1, 1]" in fails((x, np.zeros(8)), np.ones((8, 2), "int8"))
 
 
 @forms
@@ -297,6 +315,57 @@ def test_labels_outside_the_classes(form, wrong):
     y[5] = wrong
     message = fails(form((x, y)), form(x), classes=3)
     assert "Expected labels from 0 to 2; received labels from" in message and str(wrong) in message
+
+
+COLUMNS = np.eye(3, dtype="float32")[[0, 1, 2, 0, 1, 2, 0, 1]]
+
+
+@forms
+@pytest.mark.parametrize("y", [np.arange(8) % 3, np.arange(8) % 3 == 1, (np.arange(8) % 3)[:, None], np.ones((8, 5))])
+def test_labels_of_the_classes(form, y):
+    """Numbers of classes, in any shape; floats that are such numbers."""
+    for dtype in [y.dtype] if y.shape == (8, 5) or y.dtype == bool else ["int32", "float32"]:
+        labels = (y.astype("int32") if y.shape == (8, 5) else y.astype(dtype)) + 0
+        batch = epochs(kt.streams.domains(form((rows(8), labels)), form(rows(8)), batch_size=8, classes=3))[0][0]
+        assert sorted(batch[1].reshape(-1)) == sorted(labels.reshape(-1))
+
+
+@forms
+@pytest.mark.parametrize("y", [COLUMNS, COLUMNS.astype("int32"), 0.9 * COLUMNS + 0.1 / 3])
+def test_columns_of_the_classes(form, y):
+    kt.streams.domains(form((rows(8), y)), form(rows(8)), batch_size=8, classes=3)
+
+
+@forms
+@pytest.mark.parametrize(
+    "y, classes, message",
+    [
+        (COLUMNS, 4, r"one column for each of 4 classes in `source labels`; received shape \(8, 3\)"),
+        (COLUMNS.astype("int32"), 4, r"one column for each of 4 classes in `source labels`; received shape \(8, 3\)"),
+        (2 * COLUMNS, 3, "values from 0 to 1 in one column for each class; received labels from 0 to 2"),
+        (np.linspace(0, 1, 8), 3, "labels from 0 to 2; received 0.142857, which is no whole number"),
+        (np.arange(8.0), 3, "labels from 0 to 2; received labels from 0 to 7"),
+        (np.array(["no", "yes"] * 4), None, "numbers in `source labels`; received strings: `np.unique"),
+        (np.arange(8) % 2 == 0, 1, "labels from 0 to 0; received labels from 0 to 1"),
+        (np.arange(8), 0, "`classes` to be an integer of at least 1; received 0"),
+    ],
+)
+def test_labels_that_are_no_classes(form, y, classes, message):
+    with pytest.raises(ValueError, match=message):
+        kt.streams.domains(form((rows(8), y)), form(rows(8)), batch_size=8, classes=classes)
+
+
+def test_classes_of_several_labels():
+    y = {"a": np.zeros(8, "int32")}
+    assert "one array of labels to compare with `classes`; received a dict" in fails((rows(8), y), rows(8), classes=2)
+
+
+@pytest.mark.parametrize("change", [{"batch_size": 0}, {"batch_size": 8.0}, {"batch_size": "8"}, {"batch_size": True}])
+def test_sizes(change):
+    (value,) = change.values()
+    assert f"`batch_size` to be an integer of at least 1; received {value!r}" in fails(labelled(8), rows(8), **change)
+    assert "`target_batch_size`" in fails(labelled(8), rows(8), target_batch_size=0)
+    assert "`shuffle_buffer`" in fails(labelled(8), rows(8), shuffle_buffer=0)
 
 
 @forms

@@ -138,10 +138,16 @@ def test_drawn_without_python():
         (dict(ways=1), "`ways` of at least 2"),
         (dict(ways=(4, 2)), r"`ways` of at least 2.*received \(4, 2\)"),
         (dict(shots=0), "`shots` of at least 1"),
-        (dict(queries=0), "`queries` of at least 1"),
+        (dict(queries=0), "`queries` to be an integer of at least 1; received 0"),
+        (dict(queries=True), "`queries` to be an integer of at least 1; received True"),
+        (dict(shots=(1, 2, 3)), r"`shots` of at least 1.*received \(1, 2, 3\)"),
+        (dict(batches=2.0), "`batches` to be an integer of at least 1; received 2.0"),
         (dict(queries=7), "at least 9 rows of each class.*received 8 of class 3 and too few of 5 others"),
         (dict(labels=np.arange(47)), r"of one length; received shapes \[\(48, 2\), \(47,\)\]"),
-        (dict(labels=np.linspace(0, 1, 48)), "integer labels; received float64"),
+        (
+            dict(labels=np.linspace(0, 1, 48)),
+            "integer labels; received float64 of shape .48,.: they are no whole",
+        ),
         (dict(rotations=True), r"square images .rows, side, side, channels. to rotate; received shape \(48, 2\)"),
     ],
 )
@@ -150,6 +156,10 @@ def test_bad_input(change, message):
     labels = change.pop("labels", labels)
     with pytest.raises(ValueError, match=message):
         episodes(x, labels, **change)
+
+
+def test_sizes_of_numpy():
+    check(*next(episodes(*data(), np.int64(3), (np.int32(2), np.int32(2))).as_numpy_iterator()), 3, 2, 4)
 
 
 def test_a_class_with_too_few_rows_is_named():

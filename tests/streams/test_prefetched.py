@@ -27,3 +27,8 @@ def test_batches_stay():
     batches = rows.batch(3)
     found = list(kt.streams.prefetched(batches).as_numpy_iterator())
     np.testing.assert_equal(found, list(batches.as_numpy_iterator()))
+
+
+def test_what_is_no_dataset():
+    with pytest.raises(ValueError, match="a batched tf.data.Dataset; received ndarray. Of arrays"):
+        kt.streams.prefetched(images)

@@ -60,7 +60,9 @@ def test_from_a_dataset(labelled):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ({"batch_size": 1}, "batches of at least 2 images; received 1"),
+        ({"batch_size": 1}, "`batch_size` to be an integer of at least 2; received 1"),
+        ({"shuffle_buffer": 0}, "`shuffle_buffer` to be an integer of at least 1; received 0"),
+        ({"augment": None}, "`augment` to be a layer or a function; received None"),
         ({"batch_size": 30}, "at least one batch of 30 images; received 20"),
         ({"labels": np.arange(3)}, "as many labels as images; received 3 and 20"),
         ({"augment": keras.layers.RandomCrop(2, 2)}, "RandomResizedCrop"),
@@ -71,3 +73,21 @@ def test_from_a_dataset(labelled):
 def test_errors(arguments, message):
     with pytest.raises(ValueError, match=message):
         kt.streams.views(images(), **{"augment": same, "batch_size": 4, **arguments})
+
+
+@pytest.mark.parametrize(
+    "rows, labels, message",
+    [
+        ((images(),), np.arange(20), "no `labels` beside a dataset; received some: `tf.data.Dataset.zip`"),
+        ((images(rows=3),), None, "at least one batch of 4 rows in `images`; received a dataset of 3 rows"),
+        ((images(), np.arange(20), np.ones(20)), None, "a dataset of images, or of .image, label.; received"),
+        (({"a": images()},), None, "a dataset of images, or of .image, label.; received"),
+        ((images(), np.eye(20)), None, r"of integer labels; received float64 of shape .4, 20.: of one-hot rows take"),
+        ((images() * np.float32("nan"),), None, "finite values in `images`; received 64 that"),
+        ((images().astype("str"),), None, "one array of numbers; received strings"),
+    ],
+)
+def test_errors_of_datasets(rows, labels, message):
+    dataset = tf.data.Dataset.from_tensor_slices(rows if len(rows) > 1 else rows[0])
+    with pytest.raises(ValueError, match=message):
+        kt.streams.views(dataset, same, batch_size=4, labels=labels)
