@@ -18,6 +18,7 @@ from keras_transfer.finetuning.lora_layers import (
     dead_layers,
     enable,
     factors_of,
+    keep_still,
     kernel_of,
     layers_with_weights,
     obstacle,
@@ -250,6 +251,7 @@ def arrange(model, meta):
             enable(layers[position], rank, alpha)
     for weight, train in zip(plain_weights(model), meta["weights_train"], strict=True):
         weight.trainable = train
+    keep_still(model)
 
 
 def layout(meta):

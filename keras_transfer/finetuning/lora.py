@@ -12,6 +12,7 @@ from keras_transfer.finetuning.lora_layers import (
     enable,
     factors_of,
     is_factor,
+    keep_still,
     kernel_of,
     layers_with_weights,
     obstacle,
@@ -142,9 +143,7 @@ def attach(model, rank=8, alpha=None, layers=None, also_train=()):
         enable(layer, rank, alpha)
         for weight in layer.weights:
             weight.trainable = is_factor(weight)
-    for layer in reversed(all_layers(model)):  # a file may know of a model in it no more than that it does not train
-        if child_layers(layer) and not _trains(layer):
-            layer.trainable = False
+    keep_still(model)
     model.compiled = False  # its optimizer would hold other variables
     return Attached(tuple(layer.path for layer in adapted), skipped, parameters(model))
 
@@ -178,7 +177,7 @@ def merge(model):
     quantized = [path_of(layer) for layer in all_layers(model) if layer.quantization_mode]
     if quantized:
         raise ValueError(f"Expected layers that are not quantised, since merging rounds again; received {quantized}.")
-    undo = as_keras_made(layers.values())
+    undo = as_keras_made(model)
     try:
         config = model.get_config()
     finally:
@@ -203,11 +202,6 @@ def _matching(model, patterns, argument):
             raise ValueError(f"Expected `{argument}` to match layers of {known}; received {pattern!r}.")
         found += [layer for match in matches for layer in all_layers(match)]
     return list(dict.fromkeys(found))
-
-
-def _trains(model):
-    leaves = [layer for layer in all_layers(model) if not child_layers(layer)]
-    return any(layer.trainable for layer in leaves) or any(weight.trainable for weight in model.weights)
 
 
 def _merged(layer):

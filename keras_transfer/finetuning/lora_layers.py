@@ -9,7 +9,7 @@ import math
 import keras
 import numpy as np
 
-from keras_transfer.keras_internals import all_layers
+from keras_transfer.keras_internals import all_layers, child_layers
 
 
 def dead_layers(model):
@@ -88,11 +88,26 @@ def enable(layer, rank, alpha):
     )  # bound to Keras's own, which asks for its class
 
 
-def as_keras_made(layers):
-    """Makes layers with LoRA those of Keras's own classes again, and returns a function that takes it back."""
-    classes = [(layer, type(layer)) for layer in layers]
+def keep_still(model):
+    """Freezes the layers that hold others of which none trains, in Keras's files too.
+
+    A file may know of what is inside no more than that: so the backbones of keras_hub, and `MultiHeadAttention`, which
+    Keras 3.15 thaws all the same when it loads it.
+    """
+    for layer in reversed(all_layers(model)):
+        leaves = [inner for inner in all_layers(layer) if not child_layers(inner)]
+        trains = any(leaf.trainable and leaf.weights for leaf in leaves) or any(weight.trainable for weight in layer.weights)
+        if child_layers(layer) and not trains:
+            layer.trainable = False
+            if type(layer) in _ATTENTIONS:
+                object.__setattr__(layer, "__class__", _ATTENTIONS[type(layer)])
+
+
+def as_keras_made(model):
+    """Makes all layers those of Keras's own classes again, and returns a function that takes it back."""
+    classes = [(layer, type(layer)) for layer in all_layers(model) if hasattr(type(layer), "plain")]
     for layer, kind in classes:
-        object.__setattr__(layer, "__class__", getattr(kind, "plain", kind))
+        object.__setattr__(layer, "__class__", kind.plain)
 
     def undo():
         for layer, kind in classes:
@@ -151,16 +166,30 @@ class _KeepsLora:
             weight.assign(value)
 
 
-@functools.cache
-def _keeping(kind):
-    """Returns a class of layers that differ from those of `kind` by what `_KeepsLora` says alone."""
-    if issubclass(kind, _KeepsLora):
-        return kind
-    kept = type(kind.__name__, (_KeepsLora, kind), {"__module__": __name__, "__doc__": kind.__doc__, "plain": kind})
+class _StaysStill:
+    """What an attention's class lacks to come back frozen from Keras's files: its layers are made after the flag."""
+
+    def build_from_config(self, config):
+        """Builds the layer, frozen where it was."""
+        super().build_from_config(config)
+        self.trainable = bool(self.trainable)
+
+
+def _registered(kind, extra):
+    """Returns a class of layers that differ from those of `kind` by `extra` alone, known to Keras's files."""
+    kept = type(kind.__name__, (extra, kind), {"__module__": __name__, "__doc__": kind.__doc__, "plain": kind})
     own = kind.__module__.partition(".")[0] == "keras"
     name = kind.__name__ if own else f"{kind.__module__}.{kind.__name__}"
     return keras.saving.register_keras_serializable("keras_transfer.lora", name)(kept)
 
 
+@functools.cache
+def _keeping(kind):
+    return kind if issubclass(kind, _KeepsLora) else _registered(kind, _KeepsLora)
+
+
 for _kind in ("Conv1D", "Conv2D", "Conv3D", "Dense", "EinsumDense", "Embedding"):  # before a file asks for them
     _keeping(getattr(keras.layers, _kind))
+_ATTENTIONS = {
+    kind: _registered(kind, _StaysStill) for kind in (keras.layers.MultiHeadAttention, keras.layers.GroupQueryAttention)
+}

@@ -309,6 +309,26 @@ def test_load_model_keeps_alpha_and_biases_still(tmp_path):
     np.testing.assert_allclose(loaded(x), model(x), atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    "attention", [lambda: layers.MultiHeadAttention(2, 3), lambda: layers.GroupQueryAttention(3, 2, 1)]
+)
+def test_a_frozen_attention_stays_frozen_in_a_file(tmp_path, attention):
+    """Of Keras's own, the layers inside come back trainable."""
+    inputs = keras.Input((5, 6))
+    model = keras.Model(inputs, layers.Dense(CLASSES, name="logits")(attention()(inputs, inputs)))
+    lora.attach(model, rank=2, layers="logits")
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert trains(loaded) == trains(model) and len(trains(model)) == 2
+    lora.save(loaded, tmp_path / "adapter.npz")
+    fresh = keras.models.clone_model(lora.merge(model))
+    fresh.set_weights(lora.merge(model).get_weights())
+    assert len(fresh.trainable_weights) == 10
+    lora.load(fresh, tmp_path / "adapter.npz")
+    fresh.save(tmp_path / "again.keras")
+    assert trains(keras.saving.load_model(tmp_path / "again.keras")) == trains(model)
+
+
 @pytest.mark.filterwarnings("ignore:Skipping nested container")  # Keras tries failed layers again
 def test_lora_that_a_config_does_not_describe_never_comes_back_as_full_training(tmp_path):
     model = sequence()
