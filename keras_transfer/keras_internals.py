@@ -3,6 +3,8 @@
 A minor version of Keras may rename any of these; `tests/test_keras_internals.py` tries each.
 """
 
+import contextlib
+
 import keras
 from keras import ops
 from keras.src import backend
@@ -352,15 +354,50 @@ class _Record(saving_lib.H5IOStore):
 
 
 class Trainer(keras.Model):
-    """A `keras.Model` whose `fit` and `evaluate` are right under two circumstances in which Keras's own are not.
+    """A `keras.Model` whose `fit` and `evaluate` are right under three circumstances in which Keras's own are not.
 
     - Under `MultiWorkerMirroredStrategy` they fail (keras#20585) in two places: building from a batch of another
       worker's values, and averaging logs that have no axis to average over. Here networks are built before.
     - Where the length of a dataset is unknown, a last step finds no data. What reads none (counters, teachers, the row
       counts of metrics, Keras's own too) would move all the same; here all of the step waits for it.
+    - A call that failed, on wrong data perhaps, leaves a half-traced function, with which every later call fails until
+      the model is compiled again. Here the next call traces anew.
 
-    Both need methods that have private names alone: a custom `train_step` is called too late for either.
+    The first two need methods that have private names alone: a custom `train_step` is called too late for either.
     """
+
+    def fit(self, *args, **kwargs):
+        """Trains, as `keras.Model.fit`."""
+        with self._traced_anew_after_failure():
+            return super().fit(*args, **kwargs)
+
+    def evaluate(self, *args, **kwargs):
+        """Evaluates, as `keras.Model.evaluate`."""
+        with self._traced_anew_after_failure():
+            return super().evaluate(*args, **kwargs)
+
+    def predict(self, *args, **kwargs):
+        """Predicts, as `keras.Model.predict`."""
+        with self._traced_anew_after_failure():
+            return super().predict(*args, **kwargs)
+
+    def train_on_batch(self, *args, **kwargs):
+        """Trains on one batch, as `keras.Model.train_on_batch`."""
+        with self._traced_anew_after_failure():
+            return super().train_on_batch(*args, **kwargs)
+
+    def test_on_batch(self, *args, **kwargs):
+        """Evaluates one batch, as `keras.Model.test_on_batch`."""
+        with self._traced_anew_after_failure():
+            return super().test_on_batch(*args, **kwargs)
+
+    @contextlib.contextmanager
+    def _traced_anew_after_failure(self):
+        try:
+            yield
+        except Exception:
+            self.train_function = self.test_function = self.predict_function = None
+            raise
 
     @property
     def _multi_worker(self):

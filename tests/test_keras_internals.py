@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import keras_transfer as kt
 from keras_transfer import keras_internals
 
 PACKAGE = pathlib.Path(keras_internals.__file__).parent
@@ -397,3 +398,28 @@ class OfItsOwn(keras.layers.Layer):
 def test_the_reading_notices_names_of_keras_on_itself(cls, found):
     source = ast.parse(inspect.getsource(cls))
     assert {line.split()[2] for line in of_keras_in(source, {cls.__name__: cls})} == found
+
+
+@pytest.mark.parametrize("wrong", ["plain", "rank of labels", "no labels", "width"])
+def test_a_first_fit_that_failed_leaves_the_model_usable(wrong):
+    x, y = RNG.normal(size=(32, 8)).astype("float32"), np.arange(32) % 2
+    model = kt.models.DAN(keras.Sequential([keras.layers.Dense(6)]), keras.Sequential([keras.layers.Dense(2)]))
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+    streams = {"source": x, "target": x}
+    bad = {
+        "plain": (x, y),
+        "rank of labels": (streams, np.zeros((32, 3, 3))),
+        "no labels": (streams,),
+        "width": ({"source": x, "target": x[:, :7]}, y),
+    }[wrong]
+    with pytest.raises(ValueError):
+        model.fit(*bad, verbose=0)
+    losses = model.fit(streams, y, epochs=3, verbose=0).history["loss"]
+    assert losses[-1] < losses[0] and model.optimizer.iterations.numpy() == 3
+    with pytest.raises(ValueError):
+        model.train_on_batch(*bad)
+    assert np.isfinite(model.train_on_batch(streams, y)[0])
+    if wrong != "plain":  # which it may be evaluated on
+        with pytest.raises(ValueError):
+            model.evaluate(*bad, verbose=0)
+    assert np.isfinite(model.evaluate(streams, y, verbose=0)[0])

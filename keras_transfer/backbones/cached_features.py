@@ -5,10 +5,13 @@ import hashlib
 import json
 import math
 import operator
+import warnings
 import zipfile
+import zlib
 from pathlib import Path
 
 import keras
+import ml_dtypes
 import numpy as np
 
 from keras_transfer.files import write_whole
@@ -19,8 +22,9 @@ def cached_features(backbone, data, folder=None, batch_size=64, verbose=True):
 
     With a folder the features are kept on disk, in a file that is named after all that they depend on: the backbone's
     weights and config (preprocessing and dtype policy included, layer names not), the data and its batches. Anything
-    else is another file, and a damaged file is computed anew. To find the file takes a pass over the data, but none
-    through the backbone.
+    else is another file, and a damaged file, or one of another length, is computed anew. To find the file takes a pass
+    over the data, but none through the backbone. Where it cannot be written, as on a full disk, a warning says so and
+    the features are returned all the same.
 
     Augmented views of the data are just more rows; augmentation inside the backbone is off.
 
@@ -57,13 +61,19 @@ def cached_features(backbone, data, folder=None, batch_size=64, verbose=True):
         folder, prefix = Path(folder), _digest(backbone)
         folder.mkdir(parents=True, exist_ok=True)  # now: a folder that cannot be made costs no pass
         digest = hashlib.sha256(prefix)
-        rest = [batch[1:] for batch in _hashed(batches(), digest)]
-        features = _read(folder / f"{digest.hexdigest()}.npz")
+        rest, rows = [], 0
+        for x, *others in _hashed(batches(), digest):
+            rest.append(tuple(others))
+            rows += len(keras.tree.flatten(x)[0])
+        features = _read(folder / f"{digest.hexdigest()}.npz", rows)
         if features is None:
             digest = hashlib.sha256(prefix)  # anew: a shuffled dataset comes in another order
             features, rest = _compute(backbone, _hashed(batches(), digest), steps, verbose)
             file = folder / f"{digest.hexdigest()}.npz"
-            write_whole(file, functools.partial(np.savez, features=features))
+            try:
+                write_whole(file, functools.partial(np.savez, features=features, dtype=features.dtype.name))
+            except OSError as error:
+                warnings.warn(f"The features are computed, but not kept in {file}: {error}.", stacklevel=2)
     rest = keras.tree.map_structure(lambda *parts: np.concatenate(parts), *rest)
     return (features, *rest) if rest else features
 
@@ -177,10 +187,15 @@ def _numbered(config, names, key=None):
     return names[config] if key and isinstance(config, str) and config in names else config
 
 
-def _read(file):
-    """Returns the features in a file; None if there is none, or it is damaged."""
+def _read(file, rows):
+    """Returns the features of so many rows in a file; None if there is none, it is damaged, or holds anything else."""
     try:
         with open(file, "rb") as opened, np.load(opened) as content:
-            return content["features"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            features = content["features"]
+            if features.dtype.kind == "V":  # as NumPy reads what it has no type for, bfloat16
+                features = features.view(getattr(ml_dtypes, str(content["dtype"])))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error):
         return None
+    number = features.dtype.kind == "f" or features.dtype == ml_dtypes.bfloat16
+    whole = number and features.ndim == 2 and 0 < rows == len(features) and np.isfinite(features).all()
+    return features if whole else None

@@ -26,7 +26,8 @@ def from_keras_hub(source, preprocessor=None, pooling=None, **kwargs):
 
         - images `(batch, height, width, channels)`, uint8 or float, in 0-255;
         - strings `(batch,)`, with a text preprocessor: tensors, `tf.data` or NumPy arrays of dtype object, TensorFlow
-          only. A `.keras` file holds the vocabulary; an exported SavedModel needs TensorFlow Text where it is loaded;
+          only. Begin a `keras.Sequential` with `keras.Input((), dtype="string")`: it takes its inputs for floats
+          otherwise. A `.keras` file holds the vocabulary; an exported SavedModel needs TensorFlow Text where it loads;
         - otherwise the backbone's own dict of token ids and masks.
 
     Raises:
@@ -106,6 +107,11 @@ class TextPreprocessing(keras.layers.Layer):
 
     def call(self, text):
         """Returns the dict of token ids and masks."""
+        if text.dtype != "string":
+            raise ValueError(
+                f"Expected strings (batch,); received {text.dtype} of shape {tuple(text.shape)}. Begin a "
+                '`keras.Sequential` with `keras.Input((), dtype="string")`.'
+            )
         return self.preprocessor(text)
 
     def get_config(self):

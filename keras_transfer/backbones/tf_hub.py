@@ -30,7 +30,9 @@ def from_hub(
     """Returns a TF Hub module as a model from raw inputs to features `(batch, dim)`.
 
     The model is an ordinary Keras model around one `HubLayer`: its weights are seen, frozen, trained and saved like any
-    other's, and its file holds everything that another machine needs. It computes in float32 under every dtype policy.
+    other's, and its file holds everything that another machine needs. That is a program too, so that in another process
+    its `.keras` file, or that of a model around it, loads with `keras.saving.load_model(path, safe_mode=False)` alone:
+    do so for files that you trust. It computes in float32 under every dtype policy.
 
     Args:
         handle: a folder with a TF2 SavedModel in the reusable form; the name of one in `hub/` of the folder that

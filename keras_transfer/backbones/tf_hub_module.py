@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import os
 import pathlib
 import tempfile
@@ -10,6 +11,7 @@ import zipfile
 import numpy as np
 import tensorflow as tf
 
+UNPACKED_BYTES, UNPACKED_TIMES = 64 << 20, 20  # the most that a pack unpacks to: so many, and for each of its own
 KEPT_BYTES = (
     4096  # smaller entries of a checkpoint travel with the program: what is no weight, such as tables, is there
 )
@@ -61,10 +63,17 @@ def unpack(packed, variables=None):
 
     Raises:
         RuntimeError: if it has other variables.
+        ValueError: if it would unpack to more than `load` packs, or make tensors larger than the variables.
     """
     with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(io.BytesIO(packed)) as archive:
+        size = sum(each.file_size for each in archive.infolist())
+        if size > UNPACKED_BYTES + UNPACKED_TIMES * len(packed):
+            raise ValueError(f"Expected a module packed by `from_hub`; received {len(packed)} bytes that hold {size}.")
         archive.extractall(folder)
         contents = json.loads(archive.read("contents.json"))
+        held = sum(math.prod(shape) for _, _, shape, held in contents["entries"] if held)
+        if variables is not None and held > sum(math.prod(variable.shape) for variable in variables):
+            raise ValueError(f"Expected a module with the variables of its layer; received one with {held} numbers.")
         names, tensors = [], []
         for number, (name, dtype, shape, held) in enumerate(contents["entries"]):
             names.append(name)
@@ -157,8 +166,14 @@ def _pack(folder, variables, made):
             files[f"entries/{len(entries)}"] = tf.io.serialize_tensor(value).numpy()
         entries.append([key, dtypes[key].name, shape, held])
     files["contents.json"] = json.dumps({"entries": entries, "made": made})
+    packed = _zip(files, zipfile.ZIP_DEFLATED)
+    size = sum(map(len, files.values()))
+    return packed if size <= UNPACKED_BYTES + UNPACKED_TIMES * len(packed) else _zip(files, zipfile.ZIP_STORED)
+
+
+def _zip(files, method):
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, content in sorted(files.items()):
-            archive.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)  # without a date: equal bytes
+            archive.writestr(zipfile.ZipInfo(name), content, method)  # without a date: equal bytes
     return buffer.getvalue()

@@ -65,7 +65,9 @@ def load_weights_file(model, path):
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if the file is not a complete HDF5 file of weights, or nothing in it belongs to the model.
+        ValueError: if the file is not a complete HDF5 file of weights, points to other files or places (external
+            storage, virtual data sets, external and soft links, which Keras refuses too), holds anything but numbers
+            where the model has weights, or nothing in it belongs to the model.
 
     Example:
 
@@ -83,17 +85,41 @@ def load_weights_file(model, path):
     layers = _layers_of(model)
     try:
         with h5py.File(path) as file:
+            _check_whole_in_itself(file, path)
             saved, layers = _read(file, layers)
             if not saved:
                 raise ValueError(f"Expected weights that Keras saved; received {path}, which holds none.")
             result, values = _match(model, layers, saved)
-    except (OSError, KeyError) as error:
+    except (OSError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise ValueError(f"Expected {path} to be a complete HDF5 file; received: {error}.") from error
     if not values:
         raise ValueError(f"Expected weights for {model.name!r}; received {path}, which matches nothing. {result}")
     for variable, value in values:
         variable.assign(value)
     return result
+
+
+def _check_whole_in_itself(file, path):
+    """Raises a ValueError if anything in a file lies elsewhere, in any file of the machine perhaps."""
+    found = []
+
+    def visit(name, item):  # each group and data set once, by hard links alone
+        if isinstance(item, h5py.Group):
+            kinds = {key: item.get(key, getlink=True, getclass=True) for key in item}
+            found.extend(
+                f"{kind.__name__} {f'{name}/{key}'.lstrip('/')!r}"
+                for key, kind in kinds.items()
+                if kind is not h5py.HardLink
+            )
+        elif isinstance(item, h5py.Dataset) and item.external:
+            found.append(f"data set {name!r} in the file {item.external[0][0]!r}")
+        elif isinstance(item, h5py.Dataset) and item.is_virtual:
+            found.append(f"virtual data set {name!r}")
+
+    visit("", file)
+    file.visititems(visit)
+    if found:
+        raise ValueError(f"Expected {path} to hold its weights itself; received the {', the '.join(found[:5])}.")
 
 
 class _Layer(NamedTuple):
@@ -158,6 +184,8 @@ def _read_keras_2(group, known):
     saved = []
     for name in _attribute(group, "layer_names"):
         weights = {weight: group[name][weight] for weight in _attribute(group[name], "weight_names")}
+        if not all(isinstance(item, h5py.Dataset) for item in weights.values()):
+            raise TypeError(f"no arrays under {name!r}")
         parts = {}
         for weight, item in weights.items():
             part = weight.rpartition("/")[0]
@@ -243,7 +271,7 @@ def _match(model, layers, saved):
         if not wrong:
             pairs = [(variable, other.arrays[key]) for key, variable in layer.arrays.items()]
             loaded += [(variable.path, _path(array)) for variable, array in pairs]
-            values += [(variable, _value(array)) for variable, array in pairs]
+            values += [(variable, _value(array, variable)) for variable, array in pairs]
             handled |= {id(variable) for variable, _ in pairs}
         mismatched += wrong
         used.add(other.path)
@@ -256,6 +284,9 @@ def _path(array):
     return array.name.lstrip("/")
 
 
-def _value(array):
+def _value(array, variable):
+    """Returns an array as the variable takes it: all are converted before the first is assigned."""
     bfloat16 = array.attrs.get("dtype") == "bfloat16"  # HDF5 has no such type
-    return np.array(array, dtype=ml_dtypes.bfloat16 if bfloat16 else None)
+    if array.dtype.kind not in "fiub" and not (bfloat16 and array.dtype.itemsize == 2):
+        raise ValueError(f"Expected numbers for {variable.path}; received {_path(array)} of the type {array.dtype}.")
+    return np.array(array, dtype=ml_dtypes.bfloat16 if bfloat16 else None).astype(variable.dtype)

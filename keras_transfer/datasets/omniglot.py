@@ -2,6 +2,7 @@
 
 import io
 import zipfile
+import zlib
 
 import numpy as np
 
@@ -97,7 +98,19 @@ def omniglot_runs(image_size=28):
     Reference: B. M. Lake, R. Salakhutdinov, J. B. Tenenbaum, "The Omniglot Challenge: A 3-Year Progress Report", 2019,
     arXiv:1902.03477.
     """
-    path = fetch("all_runs.zip", "omniglot", _URL + "one-shot-classification/all_runs.zip", None)
+    path = fetch("all_runs.zip", "omniglot", _URL + "one-shot-classification/all_runs.zip", None, _read_runs)
+    supports, queries, answers = _read_runs(path)
+
+    def reduced(runs):
+        ink = 255 * np.array(runs, np.uint8).reshape(-1, _SIDE, _SIDE, 1)
+        return (images := resize(ink, image_size)).reshape(_RUNS, _WAYS, *images.shape[1:])
+
+    labels = np.tile(np.arange(_WAYS, dtype=np.int32), (_RUNS, 1))
+    return {"support": (reduced(supports), labels), "query": reduced(queries)}, np.array(answers, np.int32)
+
+
+def _read_runs(path):
+    """Returns the ink of all examples, that of all queries, and the answers; a ValueError if any is missing."""
     supports, queries, answers = [], [], []
     try:
         with zipfile.ZipFile(path) as archive:
@@ -111,15 +124,11 @@ def omniglot_runs(image_size=28):
                 supports.append([_ink(archive, names[example]) for example in examples])
                 queries.append([_ink(archive, names[query]) for query, _ in pairs])
                 answers.append([examples.index(example) for _, example in pairs])
-    except (zipfile.BadZipFile, OSError, KeyError, ValueError) as error:
+            if np.shape(supports) != np.shape(queries) or np.shape(supports)[2:] != (_SIDE, _SIDE):
+                raise ValueError(f"images of the shapes {np.shape(supports)[2:]} and {np.shape(queries)[2:]}")
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, KeyError, ValueError) as error:
         raise ValueError(f"Expected {path} to hold the {_RUNS} runs of Omniglot; received: {error}.") from error
-
-    def reduced(runs):
-        ink = 255 * np.array(runs, np.uint8).reshape(-1, _SIDE, _SIDE, 1)
-        return (images := resize(ink, image_size)).reshape(_RUNS, _WAYS, *images.shape[1:])
-
-    labels = np.tile(np.arange(_WAYS, dtype=np.int32), (_RUNS, 1))
-    return {"support": (reduced(supports), labels), "query": reduced(queries)}, np.array(answers, np.int32)
+    return supports, queries, answers
 
 
 def _in_run(name):

@@ -7,6 +7,7 @@ import numpy as np
 from keras_transfer.datasets.files import check_split, fetch
 
 _URL = "https://cogcomp.seas.upenn.edu/Data/QA/QC/"
+_QUESTIONS = {"train": 5452, "test": 500}
 _ORIGINAL = {"train": "train_5500.label", "test": "TREC_10.label"}
 TREC_FINE = tuple(
     f"{coarse}:{fine}"
@@ -55,7 +56,24 @@ def trec(split="train"):
     Reference: X. Li, D. Roth, "Learning Question Classifiers", COLING 2002.
     """
     check_split(split)
-    path = fetch(f"TREC.{split}", "sentences", _URL + _ORIGINAL[split], None)
+    path = fetch(f"TREC.{split}", "sentences", _URL + _ORIGINAL[split], None, lambda path: _complete(path, split))
+    questions, fine = _read(path)
+    coarse_of = [TREC_COARSE.index(name.split(":")[0]) for name in TREC_FINE]
+    fine = np.array(fine, np.int32)
+    return Trec(np.array(questions), np.array(coarse_of, np.int32)[fine], fine)
+
+
+def _complete(path, split):
+    """Raises a ValueError unless a file holds all questions of a split: no checksum is published."""
+    found = len(_read(path)[0])
+    if found != _QUESTIONS[split]:
+        raise ValueError(f"Expected {_QUESTIONS[split]} questions; received {found}.")
+    if not path.read_bytes().endswith(b"\n"):
+        raise ValueError("Expected a whole last line; received one that is cut off.")
+
+
+def _read(path):
+    """Returns the lists of questions and of fine classes in a file."""
     questions, fine = [], []
     for number, line in enumerate(path.read_text("latin-1").splitlines(), 1):
         name, _, question = line.partition(" ")
@@ -67,6 +85,4 @@ def trec(split="train"):
         fine.append(TREC_FINE.index(name))
     if not fine:
         raise ValueError(f"Expected lines of a fine class and a question in {path}; received none.")
-    coarse_of = [TREC_COARSE.index(name.split(":")[0]) for name in TREC_FINE]
-    fine = np.array(fine, np.int32)
-    return Trec(np.array(questions), np.array(coarse_of, np.int32)[fine], fine)
+    return questions, fine

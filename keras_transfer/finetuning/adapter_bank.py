@@ -4,7 +4,15 @@ import functools
 
 import keras
 
-from keras_transfer.finetuning.adapter_file import adapter_variables, arrange, check_base, layout, read_adapter
+from keras_transfer.finetuning.adapter_file import (
+    adapter_variables,
+    arrange,
+    check_base,
+    layout,
+    read_adapter,
+    shapes_in_file,
+    unpack,
+)
 from keras_transfer.finetuning.lora_layers import attached_layers
 
 
@@ -36,20 +44,23 @@ class AdapterBank(keras.Model):
 
     def __init__(self, model, paths, input_name="images", **kwargs):
         super().__init__(dtype="float32", **kwargs)  # parts of the model keep their own policies
-        files = [read_adapter(path) for path in paths]
-        if not files or attached_layers(model):
+        paths = list(paths)
+        if not paths or attached_layers(model):
             raise ValueError(f"Expected a model without LoRA and 1 or more adapters; received {model.name!r}, {paths}.")
-        for (meta, _), path in zip(files, paths):
+        files = [read_adapter(path, model) for path in paths]
+        for meta, path in zip(files, paths):
             check_base(model, meta, path)
-            if layout(meta) != layout(files[0][0]):
+            if layout(meta) != layout(files[0]):
                 raise ValueError(
                     f"Expected adapters with the same rank, layers and trained weights; {path} and {paths[0]} differ."
                 )
-        self.meta = {**files[0][0], "layers": [[*layer[:3], layer[2]] for layer in files[0][0]["layers"]]}
+        self.meta = {**files[0], "layers": [[*layer[:3], layer[2]] for layer in files[0]["layers"]]}
+        shapes = shapes_in_file(model, self.meta)
         arrange(model, self.meta)
         model.trainable = False
         self.model, self.input_name, self.adapters = model, input_name, []
-        for number, (meta, arrays) in enumerate(files):
+        for number, (meta, path) in enumerate(zip(files, paths)):
+            arrays = unpack(path, shapes)
             for layer, (_, _, rank, alpha) in enumerate(meta["layers"]):
                 arrays[f"b_{layer}"] *= alpha / rank
             own = []

@@ -2,10 +2,13 @@
 
 import functools
 import hashlib
+import io
 import itertools
 import json
+import math
 import pathlib
 import zipfile
+import zlib
 
 import numpy as np
 
@@ -13,13 +16,17 @@ from keras_transfer.files import write_whole
 from keras_transfer.finetuning.lora_layers import (
     attached_layers,
     dead_layers,
+    enable,
     factors_of,
+    keep_still,
     kernel_of,
     layers_with_weights,
+    obstacle,
     plain_weights,
 )
 from keras_transfer.keras_internals import all_layers, child_layers, own_state
 
+HEADER_BYTES = 10_000  # the most that NumPy reads of an array's header
 META = "keras_transfer.lora.1"  # the entry of an adapter file that says what the others are
 
 
@@ -92,7 +99,7 @@ def load(model, path):
         ValueError: no adapter file; another architecture, other frozen weights, other LoRA; a model compiled with
             another optimizer, or with one that has trained other variables.
     """
-    meta, arrays = read_adapter(path)
+    meta = read_adapter(path, model)
     check_base(model, meta, path)
     optimizer = model.optimizer if model.compiled else None
     if optimizer and optimizer.built and not attached_layers(model):
@@ -102,17 +109,15 @@ def load(model, path):
             f"Expected the optimizer {meta['optimizer']}, whose state {path} holds; received "
             f"{type(optimizer).__name__}. To start anew with another one, load first and compile then."
         )
+    arrays = unpack(path, shapes_in_file(model, meta))
     arrange(model, meta)
     variables = adapter_variables(model, meta) | _seeds(model)
     if optimizer and meta["optimizer"]:
         if not optimizer.built:
             optimizer.build(model.trainable_variables)
-        variables |= _slots(optimizer)
-    shapes = {name: tuple(variable.shape) for name, variable in variables.items()}
-    saved = {name: array.shape for name, array in arrays.items() if optimizer or not name.startswith("optimizer_")}
-    if shapes != saved:
-        wrong = sorted(name for name in shapes | saved if shapes.get(name) != saved.get(name))
-        raise ValueError(f"Expected the variables that {path} holds; the model or its optimizer differs in {wrong}.")
+        slots = _slots(optimizer)
+        arrays |= unpack(path, {name: tuple(slot.shape) for name, slot in slots.items()}, "optimizer_")
+        variables |= slots
     for name, variable in variables.items():
         variable.assign(arrays[name])
     return bool(optimizer and meta["optimizer"])
@@ -127,22 +132,92 @@ def adapter_variables(model, meta):
     return variables
 
 
-def read_adapter(path):
-    """Returns what a file says of itself, a dict, and its arrays by name.
+def shapes_in_file(model, meta):
+    """Returns `{name in the file: shape}` of `adapter_variables` and of random seeds, before LoRA is attached."""
+    plain, layers = plain_weights(model), layers_with_weights(model)
+    shapes = {name: tuple(seed.shape) for name, seed in _seeds(model).items()}
+    shapes |= {f"weight_{i}": tuple(plain[i].shape) for i in meta["weights"]}
+    for number, (position, _, rank, _) in enumerate(meta["layers"]):
+        *inputs, outputs = kernel_of(layers[position]).shape
+        shapes |= {f"a_{number}": (*inputs, rank), f"b_{number}": (rank, outputs)}
+    return shapes
+
+
+def read_adapter(path, model):
+    """Returns what an adapter file says of itself, a dict. No more of the file is unpacked than the model can explain.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is no adapter file.
+        ValueError: if it is no adapter file, or none that can belong to the model.
     """
     path = pathlib.Path(path)
     if not path.exists():
         raise FileNotFoundError(f"Expected an adapter file; received {path}, which does not exist.")
-    if zipfile.is_zipfile(path):
-        with np.load(path) as file:
-            if META in file.files:
-                arrays = dict(file)
-                return json.loads(str(arrays.pop(META))), arrays
-    raise ValueError(f"Expected an adapter file from `lora.save`; received {path}, which is none.")
+    layers, weights = layers_with_weights(model), plain_weights(model)
+    most = (1 << 20) + (1 << 13) * (len(layers) + len(weights))  # bytes: names and shapes, four for each character
+    try:
+        with zipfile.ZipFile(path) as archive:
+            meta = json.loads(str(_array(archive, META, most)))
+        positions = [position for position, *_ in meta["layers"]]
+        right = [
+            positions == sorted(set(positions)) and set(positions) <= set(range(len(layers))),
+            set(meta["weights"]) <= set(range(len(weights))),
+            all(type(rank) is int and rank > 0 for _, _, rank, _ in meta["layers"]),
+            all(0 < float(alpha) < math.inf for *_, alpha in meta["layers"]),
+            all(type(flag) is bool for flag in meta["layers_train"] + meta["weights_train"]),
+            [len(meta["layers_train"]), len(meta["weights_train"])] == [len(layers), len(weights)],
+            {"architecture", "base", "optimizer"} <= set(meta),
+        ]
+    except (*_BROKEN, KeyError, TypeError) as error:
+        raise ValueError(f"Expected an adapter file from `lora.save`; received {path}, which is none.") from error
+    same = [str(saved) for saved in meta["architecture"]] == _architecture(model)
+    if same and not all(right):
+        raise ValueError(f"Expected an adapter file from `lora.save`; received {path}, which is damaged.")
+    return meta
+
+
+def unpack(path, shapes, prefix=""):
+    """Returns arrays of an adapter file by name; what is larger than expected is not unpacked.
+
+    Args:
+        path: path of the file.
+        shapes: `{name: shape}` of all arrays whose names begin with `prefix`; without one, of all but the optimizer's.
+        prefix: str.
+
+    Raises:
+        ValueError: if there are others, or they cannot be read.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = {each.filename.removesuffix(".npy") for each in archive.infolist()} - {META}
+            names = {name for name in names if name.startswith(prefix or "optimizer_") == bool(prefix)}
+            wrong, arrays = names ^ set(shapes), {}
+            for name in sorted(names & set(shapes)):
+                arrays[name] = _array(archive, name, HEADER_BYTES + 8 * math.prod(shapes[name]))
+                if arrays[name].shape != shapes[name] or arrays[name].dtype.kind not in "fiub":
+                    wrong.add(name)
+    except _BROKEN as error:
+        raise ValueError(f"Expected {path} to hold what belongs to the model; received: {error}.") from error
+    if wrong:
+        raise ValueError(
+            f"Expected the variables that {path} holds; the model or its optimizer differs in {sorted(wrong)[:10]}."
+        )
+    return arrays
+
+
+_BROKEN = (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, ValueError)
+
+
+def _array(archive, name, most):
+    """Returns an array of a zip, of which no more than `most` bytes are unpacked."""
+    try:
+        with archive.open(f"{name}.npy") as file:
+            content = file.read(most + 1)
+    except KeyError as error:
+        raise ValueError(f"no {name}") from error
+    if len(content) > most:
+        raise ValueError(f"{name}, which is larger than the model allows, {most} bytes")
+    return np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
 
 
 def check_base(model, meta, path):
@@ -154,7 +229,12 @@ def check_base(model, meta, path):
             raise ValueError(f"Expected the architecture of {path}, with {saved}; {model.name!r} has {here} there.")
     if _digest(model, meta["weights"]) != meta["base"]:
         raise ValueError(f"Expected the frozen weights that {path} was trained on; those of {model.name!r} differ.")
-    layers = enumerate(layers_with_weights(model))
+    layers = layers_with_weights(model)
+    for position, _, rank, _ in meta["layers"]:
+        reason = None if getattr(layers[position], "lora_enabled", False) else obstacle(layers[position], rank)
+        if reason:
+            raise ValueError(f"Expected layers that can take the LoRA of {path}; {layers[position].path}: {reason}.")
+    layers = enumerate(layers)
     here = [[i, layer.lora_rank, layer.lora_alpha] for i, layer in layers if getattr(layer, "lora_enabled", False)]
     if here and here != [[position, rank, alpha] for position, _, rank, alpha in meta["layers"]]:
         raise ValueError(f"Expected LoRA as in {path}, or none; {model.name!r} has other layers, rank or alpha.")
@@ -168,9 +248,10 @@ def arrange(model, meta):
         layer.trainable = train
     for position, _, rank, alpha in meta["layers"]:
         if not layers[position].lora_enabled:
-            layers[position].enable_lora(rank, lora_alpha=alpha)
+            enable(layers[position], rank, alpha)
     for weight, train in zip(plain_weights(model), meta["weights_train"], strict=True):
         weight.trainable = train
+    keep_still(model)
 
 
 def layout(meta):

@@ -4,8 +4,10 @@ All of these work in place on any built `keras.Model` or layer, with nested mode
 compiled before keeps training what trained then. Thaw everything with `train_only(model, ".*")`;
 `model.trainable = True` does nothing on TensorFlow where the model says True already, whatever its layers say.
 
-A `.keras` file keeps which layers train. Where only some weights of a layer train (as with `train_biases`), Keras does
-not save that: call the function again on the loaded model, then `compile`, which starts a new optimizer. To resume such
+A `.keras` file keeps which layers train, not all else: where only some weights of one train (as with `train_biases`),
+or only some layers inside a backbone of keras_hub, whose config does not describe them, more trains once it is loaded;
+so too in every `MultiHeadAttention`, which Keras 3.15 thaws when it loads it. Nothing warns of it: call the function
+again on the loaded model, then `compile`, which starts a new optimizer. To resume such
 training exactly, make the model by code as before, compile it, call `model.optimizer.build(model.trainable_variables)`
 and load a `.weights.h5` checkpoint.
 
@@ -143,6 +145,10 @@ def _train(model, chosen):
             layer.trainable = any(id(variable) in chosen for variable in own)
         for variable in own:
             variable.trainable = id(variable) in chosen
+    for layer in layers:  # a file may know of a layer that holds others no more than that it does not train
+        inner = {id(variable) for part in all_layers(layer) for variable in own_parameters(part)}
+        if child_layers(layer) and not inner & chosen:
+            layer.trainable = False
 
 
 def _freeze_layer(layer):

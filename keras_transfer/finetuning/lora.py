@@ -6,12 +6,16 @@ from typing import NamedTuple
 
 from keras_transfer.finetuning.adapter_file import load, save
 from keras_transfer.finetuning.lora_layers import (
+    as_keras_made,
     attached_layers,
     dead_layers,
+    enable,
     factors_of,
     is_factor,
+    keep_still,
     kernel_of,
     layers_with_weights,
+    obstacle,
     path_of,
     plain_weights,
 )
@@ -67,9 +71,15 @@ def attach(model, rank=8, alpha=None, layers=None, also_train=()):
     do not change; both are float32 under every dtype policy. All else is frozen: kernels, biases, and
     BatchNormalization with its statistics. Compile afterwards: a model that was compiled is no longer.
 
-    Setting `trainable` of the model or of a layer with LoRA afterwards thaws the kernels; `save` refuses that. Keras's
-    own files keep no A and B: they store merged kernels and load as dead layers (`dead_layers`), which never learn
-    again. Use `save` and `load`; for a model from such a file, `merge` it and attach again.
+    Setting `trainable` of the model or of a layer with LoRA afterwards thaws the kernels; `save` refuses that.
+
+    Keras's own files, `.keras` and `.weights.h5`, keep kernels, A and B as they are, so that `BackupAndRestore` and
+    `ModelCheckpoint` resume exactly: attach to a model made as before, compile it, and load the weights. What was saved
+    without LoRA does not load into a model with it, nor the other way round. `load_model` brings LoRA back where the
+    model's config states every layer. It raises an error where a layer with LoRA lies inside one that its config does
+    not describe, as in `MultiHeadAttention` and in backbones of keras_hub: make the model by code, attach, and call its
+    `load_weights` with the `.keras` file. Layers that got LoRA by Keras's own `enable_lora` load dead (`dead_layers`)
+    and never learn again: `merge` the model and attach again. `save` and `load` keep the adapter alone.
 
     Args:
         model: built `keras.Model`. Of a method with a teacher, choose the `layers`, or attach to its network first.
@@ -111,7 +121,7 @@ def attach(model, rank=8, alpha=None, layers=None, also_train=()):
     trained = _matching(model, also_train, "also_train")
     chosen = all_layers(model) if layers is None else _matching(model, layers, "layers")
     candidates = [layer for layer in chosen if layer not in trained and not child_layers(layer)]
-    reasons = {layer: _obstacle(layer, rank) for layer in candidates if layer.weights or hasattr(layer, "enable_lora")}
+    reasons = {layer: obstacle(layer, rank) for layer in candidates if layer.weights or hasattr(layer, "enable_lora")}
     adapted = [layer for layer, reason in reasons.items() if reason is None]
     skipped = {path_of(layer): reason for layer, reason in reasons.items() if reason is not None}
     if not adapted:
@@ -130,9 +140,10 @@ def attach(model, rank=8, alpha=None, layers=None, also_train=()):
         layer.trainable = True
     for layer in adapted:
         layer.trainable = True  # before `enable_lora`, or the kernel thaws
-        layer.enable_lora(rank, lora_alpha=alpha)
+        enable(layer, rank, alpha)
         for weight in layer.weights:
             weight.trainable = is_factor(weight)
+    keep_still(model)
     model.compiled = False  # its optimizer would hold other variables
     return Attached(tuple(layer.path for layer in adapted), skipped, parameters(model))
 
@@ -166,7 +177,12 @@ def merge(model):
     quantized = [path_of(layer) for layer in all_layers(model) if layer.quantization_mode]
     if quantized:
         raise ValueError(f"Expected layers that are not quantised, since merging rounds again; received {quantized}.")
-    merged = type(model).from_config(_without_lora(model.get_config()))
+    undo = as_keras_made(model)
+    try:
+        config = model.get_config()
+    finally:
+        undo()
+    merged = type(model).from_config(_without_lora(config))
     if not merged.built:
         merged.build_from_config(model.get_build_config() or {})
     old, new = plain_weights(model), merged.weights
@@ -186,21 +202,6 @@ def _matching(model, patterns, argument):
             raise ValueError(f"Expected `{argument}` to match layers of {known}; received {pattern!r}.")
         found += [layer for match in matches for layer in all_layers(match)]
     return list(dict.fromkeys(found))
-
-
-def _obstacle(layer, rank):
-    """Says why a layer cannot take LoRA; returns None if it can."""
-    if not hasattr(layer, "enable_lora"):
-        return f"Keras has no LoRA for {type(layer).__name__}"
-    if not layer.weights:
-        return "not built"
-    if layer.quantization_mode:
-        return "quantised"
-    if getattr(layer, "kernel_constraint", None) or getattr(layer, "embeddings_constraint", None):
-        return "has a constraint on its kernel"
-    shape = tuple(kernel_of(layer).shape)
-    full = min(math.prod(shape[:-1]), shape[-1])
-    return f"rank {rank} is above {full}, the most that a kernel {shape} can have" if rank > full else None
 
 
 def _merged(layer):

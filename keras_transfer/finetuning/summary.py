@@ -22,7 +22,8 @@ def trainable_parameters(model):
 def summary(model, print_fn=print):
     """Prints which layers train, one row for each layer with weights of its own.
 
-    A row shows the beginning of the paths of its variables, as patterns see them. Two or more neighbouring layers of
+    A row shows the beginning of the paths of its variables, as patterns see them; a layer whose variables have paths
+    of several beginnings, such as that around a TF Hub module, has a row for each. Two or more neighbouring layers of
     which nothing moves share one row. Notes say what BatchNormalization does in training, the rank of a LoRA adapter,
     and whether it is dead: Keras loads both its factors as zeros, and then neither can learn.
 
@@ -37,19 +38,29 @@ def summary(model, print_fn=print):
         own = own_parameters(layer) + own_state(layer)
         if not own:
             continue
-        trains = [variable for variable in own if id(variable) in trainable]
         note, moves = _note(layer)
-        row = (layer.path or layer.name, type(layer).__name__, _size(own), _size(trains), note)
-        if trains or moves:
-            _print_still(still, print_fn)
-            _print_row(row, print_fn)
-            still = []
-        else:
-            still.append(row)
+        for path, variables in _by_path(layer, own).items():
+            trains = [variable for variable in variables if id(variable) in trainable]
+            row = (path, type(layer).__name__, _size(variables), _size(trains), note)
+            if trains or moves:
+                _print_still(still, print_fn)
+                _print_row(row, print_fn)
+                still = []
+            else:
+                still.append(row)
     _print_still(still, print_fn)
     total, count = _size(model.weights), trainable_parameters(model)
     share = f"{100 * count / total:.2f} % of the parameters" if total else "no parameters; the model is not built"
     print_fn(COLUMNS.format("total", "", f"{total:,}", f"{count:,}", share))
+
+
+def _by_path(layer, variables):
+    """Returns `{path: variables}`, one path unless the layer's variables lie deeper than itself."""
+    own, paths = layer.path or layer.name, {}
+    for variable in variables:
+        paths.setdefault(variable.path.rpartition("/")[0], []).append(variable)
+    deeper = any(path.partition(f"{layer.name}/")[2] for path in paths)
+    return paths if deeper else {own: variables}
 
 
 def _note(layer):

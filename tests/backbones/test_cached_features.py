@@ -1,9 +1,14 @@
+import errno
+import os
+import sys
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import keras_transfer as kt
+from keras_transfer.backbones import cached_features
 
 
 def backbone(seed=0, scale=1 / 255, activation="relu"):
@@ -175,6 +180,53 @@ def test_damaged_file_is_computed_anew(tmp_path, damage):
     file.write_bytes(damage(whole))
     np.testing.assert_array_equal(cached(backbone(), data(), folder=tmp_path)[0], expected)
     assert list(tmp_path.iterdir()) == [file] and len(file.read_bytes()) == len(whole)
+
+
+@pytest.mark.parametrize(
+    "other", [lambda f: f[:30], lambda f: np.concatenate([f, f]), lambda f: f[None], lambda f: f * np.nan, np.argmax]
+)
+def test_an_intact_file_of_other_contents_is_computed_anew(tmp_path, other):
+    expected = cached(backbone(), data(), folder=tmp_path)[0]
+    (file,) = tmp_path.iterdir()
+    np.savez(file, features=other(expected))
+    features, y = cached(backbone(), data(), folder=tmp_path)
+    np.testing.assert_array_equal(features, expected)
+    assert len(features) == len(y) == 37 and len(np.load(file)["features"]) == 37
+
+
+def test_bfloat16_is_read_as_it_was_computed(tmp_path):
+    inputs = keras.Input((6,))
+    model = keras.Model(inputs, keras.layers.Dense(4, dtype="bfloat16")(inputs))
+    first, second = (cached(model, data()[0], folder=tmp_path) for _ in range(2))
+    assert first.dtype == second.dtype == "bfloat16" and len(list(tmp_path.iterdir())) == 1
+    np.testing.assert_array_equal(second.astype("float32"), first.astype("float32"))
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
+def test_a_full_disk_costs_no_features(tmp_path, monkeypatch, number):
+    def full(path, content):
+        raise OSError(number, os.strerror(number))
+
+    expected = cached(backbone(), data())
+    monkeypatch.setattr(sys.modules[cached_features.__module__], "write_whole", full)
+    with pytest.warns(UserWarning, match=f"computed, but not kept in .*npz: .*{os.strerror(number)}"):
+        found = cached(backbone(), data(), folder=tmp_path)
+    for old, new in zip(expected, found, strict=True):
+        np.testing.assert_array_equal(new, old)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_a_device_that_is_full_costs_no_features(tmp_path, monkeypatch):
+    """The write itself fails, half way: nothing is left in the folder."""
+
+    def to_full(path, content):
+        with open("/dev/full", "wb") as file:
+            content(file)
+
+    monkeypatch.setattr(sys.modules[cached_features.__module__], "write_whole", to_full)
+    with pytest.warns(UserWarning, match="No space left"):
+        assert len(cached(backbone(), data(), folder=tmp_path)[0]) == 37
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_head_trains_on_the_features():

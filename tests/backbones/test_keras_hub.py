@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import keras_transfer as kt
 from keras_transfer.backbones.keras_hub import TextPreprocessing, from_keras_hub
+from keras_transfer.finetuning import lora
 
 keras_hub = pytest.importorskip("keras_hub")
 rng = np.random.default_rng(0)
@@ -33,6 +35,16 @@ def tokens(rows=3, length=8):
         "padding_mask": (np.arange(length) < rng.integers(2, length, (rows, 1))).astype("int32"),
         "segment_ids": np.zeros((rows, length), "int32"),
     }
+
+
+def test_a_sequential_of_strings_needs_its_input_and_says_so():
+    preprocessor = word_pieces()
+    backbone = from_keras_hub(bert(preprocessor.tokenizer.vocabulary_size()), preprocessor=preprocessor)
+    wrong = keras.Sequential([backbone, keras.layers.Dense(4)])
+    with pytest.raises(ValueError, match=r'keras.Input\(\(\), dtype="string"\)'):
+        wrong(keras.ops.zeros((2,)))
+    model = keras.Sequential([keras.Input((), dtype="string"), backbone, keras.layers.Dense(4)])
+    assert model(tf.constant(texts)).shape == (4, 4)
 
 
 def word_pieces(sequence_length=8):
@@ -201,6 +213,43 @@ def test_the_older_name_works():
     keras_nlp = pytest.importorskip("keras_nlp")
     backbone = keras_nlp.models.BertBackbone(50, 1, 2, 16, 32, max_sequence_length=16)
     assert from_keras_hub(backbone).output.shape == (None, 16)
+
+
+def lora_classifier(layers):
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [from_keras_hub(vit(), preprocessor=keras.layers.Rescaling(1 / 255)), keras.layers.Dense(3, name="logits")]
+    )
+    lora.attach(model, rank=2, layers=layers)
+    model.compile(keras.optimizers.SGD(0.1), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    return model
+
+
+@pytest.mark.filterwarnings("ignore:Skipping nested container")  # Keras tries failed layers again
+def test_lora_never_comes_back_as_full_training(tmp_path):
+    """The config of a keras_hub backbone says nothing of the layers inside: a checkpoint does not load without LoRA."""
+    y, path = np.arange(2), tmp_path / "last.keras"
+    model = lora_classifier(None)
+    model.fit(images, y, epochs=2, verbose=0, callbacks=[keras.callbacks.ModelCheckpoint(path)])
+    with pytest.raises(ValueError, match="expected 2 variables, but received . variables during loading"):
+        keras.saving.load_model(path)
+    again = lora_classifier(None)
+    again.load_weights(path)
+    assert [w.shape for w in again.trainable_weights] == [w.shape for w in model.trainable_weights]
+    for old, new in zip(model.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_array_equal(new, old)
+
+
+@pytest.mark.parametrize("way", ["lora on the head", "train_only the head"])
+def test_a_frozen_backbone_stays_frozen_in_a_file(tmp_path, way):
+    model = lora_classifier(".*logits")
+    if way == "train_only the head":
+        model = lora.merge(model)
+        kt.finetuning.train_only(model, ".*logits/.*")
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    names = [weight.name for weight in model.trainable_weights]
+    assert len(names) == 2 and [weight.name for weight in loaded.trainable_weights] == names
 
 
 def test_wrong_sources():

@@ -94,6 +94,19 @@ def test_paths_name_the_variables(handle):
     assert {w.path for w in layer.non_trainable_weights} == {"hub/bn/moving_mean", "hub/bn/moving_variance"}
 
 
+def test_the_summary_shows_the_paths_that_patterns_need(handle):
+    model, lines = from_hub(handle, trainable=True), []
+    kt.finetuning.train_only(model, ".*hub/bn/.*")
+    kt.finetuning.summary(model, lines.append)
+    rows = [line.split() for line in lines[1:-1]]
+    assert [row[:4] for row in rows if "HubLayer" in row] == [
+        ["hub/bn", "HubLayer", "16", "8"],  # gamma and beta of four; the statistics beside them
+        ["hub/dense", "HubLayer", "12", "0"],
+    ]
+    kt.finetuning.train_only(model, [f"{row[0]}/.*" for row in rows if "HubLayer" in row])
+    assert len(model.trainable_weights) == 3
+
+
 EVERYTHING = {"kernel", "gamma", "beta", "moving_mean", "moving_variance"}
 
 

@@ -359,6 +359,133 @@ def test_wrong_files(tmp_path):
         load_weights_file(model, tmp_path / "data.h5")
 
 
+# What a file may not do.
+
+
+def secret(folder):
+    """Another file of the machine: numbers that are nobody's weights."""
+    value = np.random.default_rng(7).normal(size=(4, 6)).astype("float32")
+    (folder / "secret.bin").write_bytes(value.tobytes())
+    with h5py.File(folder / "secret.h5", "w") as file:
+        file["stolen"] = value
+    return folder
+
+
+def external(group, key, folder):
+    group.create_dataset(key, (4, 6), "f4", external=[(str(folder / "secret.bin"), 0, 96)])
+
+
+def virtual(group, key, folder):
+    layout = h5py.VirtualLayout((4, 6), "f4")
+    layout[:] = h5py.VirtualSource(str(folder / "secret.h5"), "stolen", (4, 6), "f4")
+    group.create_virtual_dataset(key, layout)
+
+
+def external_link(group, key, folder):
+    group[key] = h5py.ExternalLink(str(folder / "secret.h5"), "stolen")
+
+
+def soft_link(group, key, folder):
+    group.file["elsewhere"] = np.zeros((4, 6), "f4")
+    group[key] = h5py.SoftLink("/elsewhere")
+
+
+@pytest.mark.parametrize("layout", ["keras 3", "keras 2", "whole keras 2 model"])
+@pytest.mark.parametrize(
+    "steal, words",
+    [
+        (external, "data set .*in the file '.*secret.bin'"),
+        (virtual, "virtual data set"),
+        (external_link, "ExternalLink"),
+        (soft_link, "SoftLink"),
+    ],
+)
+def test_what_lies_elsewhere_is_refused(tmp_path, layout, steal, words):
+    original, model = (shuffled(network(prefix="net_"), seed) for seed in (0, 1))
+    before = weights_of(model)
+    if layout == "keras 3":
+        path, place = tmp_path / "net.weights.h5", "layers/dense/vars/0"
+        original.save_weights(path)
+    else:
+        path, group = tmp_path / "net.h5", "model_weights" if layout.startswith("whole") else None
+        place = f"{group or ''}/net_hidden_0/net_hidden_0/kernel:0"
+        save_keras_2(original, path, group=group)
+    with h5py.File(path, "a") as file:
+        parent, _, key = place.rpartition("/")
+        assert file[place].shape == (4, 6)
+        del file[place]
+        steal(file[parent], key, secret(tmp_path))
+    with pytest.raises(ValueError, match=f"to hold its weights itself; received the {words}"):
+        load_weights_file(model, path)
+    unchanged(model, before)
+
+
+@pytest.mark.parametrize("place", ["layers/dense", "layers", "layers/dense/vars"])
+def test_a_group_that_is_a_link_is_refused(tmp_path, place):
+    path, other = tmp_path / "net.weights.h5", tmp_path / "other.weights.h5"
+    for seed, file in enumerate((path, other)):
+        shuffled(network(prefix="net_"), seed).save_weights(file)
+    with h5py.File(path, "a") as file:
+        del file[place]
+        file[place] = h5py.ExternalLink(str(other), place)
+    with pytest.raises(ValueError, match=f"ExternalLink '{place}'"):
+        load_weights_file(network(prefix="net_"), path)
+
+
+@pytest.mark.parametrize(
+    "value", [np.full((6, 3), b"text"), np.full((6, 3), 1j), np.zeros((6, 3), [("a", "f4"), ("b", "f4")])]
+)
+def test_all_is_converted_before_the_first_is_assigned(tmp_path, value):
+    path = tmp_path / "net.weights.h5"
+    shuffled(network(prefix="net_")).save_weights(path)
+    with h5py.File(path, "a") as file:
+        del file["layers/dense_2/vars/0"]
+        file["layers/dense_2/vars/0"] = value
+    model = network(prefix="net_")
+    before = weights_of(model)
+    with pytest.raises(ValueError, match="numbers for net/net_head/kernel; received layers/dense_2/vars/0 of the type"):
+        load_weights_file(model, path)
+    unchanged(model, before)
+
+
+def test_an_array_that_cannot_be_read_changes_nothing(tmp_path):
+    """The last layer's bytes are damaged under a checksum of HDF5."""
+    path = tmp_path / "net.h5"
+    model = network(prefix="net_")
+    save_keras_2(shuffled(network(prefix="net_")), path)
+    with h5py.File(path, "a") as file:
+        group, value = file["net_head/net_head"], np.arange(18, dtype="f4").reshape(6, 3)
+        del group["kernel:0"]
+        place = (
+            group.create_dataset("kernel:0", data=value, chunks=(6, 3), fletcher32=True)
+            .id.get_chunk_info(0)
+            .byte_offset
+        )
+    content = bytearray(path.read_bytes())
+    content[place] ^= 255
+    path.write_bytes(content)
+    before = weights_of(model)
+    with pytest.raises(ValueError, match="to be a complete HDF5 file"):
+        load_weights_file(model, path)
+    unchanged(model, before)
+
+
+def test_broken_lists_in_a_keras_2_file(tmp_path):
+    path = tmp_path / "net.h5"
+    model = network(prefix="net_")
+    for change in (
+        lambda file: file.attrs.create("layer_names", 3),
+        lambda file: file["net_head"].attrs.create("weight_names", [b"net_head"]),
+    ):
+        save_keras_2(shuffled(network(prefix="net_")), path)
+        with h5py.File(path, "a") as file:
+            change(file)
+        before = weights_of(model)
+        with pytest.raises(ValueError, match="to be a complete HDF5 file"):
+            load_weights_file(model, path)
+        unchanged(model, before)
+
+
 def test_wrong_models(tmp_path):
     path = tmp_path / "net.weights.h5"
     model = network()

@@ -1,3 +1,8 @@
+import io
+import json
+import tracemalloc
+import zipfile
+
 import keras
 import numpy as np
 import pytest
@@ -5,6 +10,8 @@ from keras import layers
 
 import keras_transfer as kt
 from keras_transfer.finetuning import lora
+from keras_transfer.finetuning.adapter_file import META
+from keras_transfer.finetuning.lora_layers import attached_layers
 from tests.finetuning.adapters import adapted, compiled, encoder, fit, head, images, nested
 
 
@@ -116,3 +123,113 @@ def test_a_thawed_kernel_is_refused(tmp_path):
     model.trainable = True
     with pytest.raises(ValueError, match="Expected frozen kernels.*pointwise"):
         lora.save(model, tmp_path / "never.npz")
+
+
+# Files from others.
+
+
+def changed(path, **arrays):
+    """Puts other arrays into an adapter file; `meta` is a function that changes what it says of itself."""
+    with np.load(path) as file:
+        content = dict(file)
+    meta = arrays.pop("meta", None)
+    if meta:
+        said = json.loads(str(content[META]))
+        meta(said)
+        content[META] = json.dumps(said)
+    np.savez_compressed(path, **{**content, **arrays})
+
+
+def peak_of_refusal(path, words):
+    model = nested()
+    before = model.get_weights()
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match=words):
+            lora.load(model, path)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert [layer.path for layer in attached_layers(model)] == [] and len(model.weights) == len(before)
+    return peak
+
+
+BOMB = 100_000_000  # bytes, from a file of a thousandth
+
+
+@pytest.mark.parametrize("name", ["a_0", "weight_0", "another", "seed_0"])
+def test_an_array_larger_than_the_models_is_not_unpacked(tmp_path, name):
+    path = tmp_path / "one.npz"
+    adapted(path)
+    with np.load(path) as file:
+        name = (
+            name
+            if name in file.files or name in ("another", "seed_0")
+            else next(f for f in file.files if "weight" in f)
+        )
+    changed(path, **{name: np.zeros(BOMB // 4, "float32")})
+    assert path.stat().st_size < BOMB / 500
+    assert peak_of_refusal(path, "larger than the model allows|the model or its optimizer differs") < BOMB / 20
+
+
+def test_an_optimizer_that_nobody_wants_is_not_unpacked(tmp_path):
+    path = tmp_path / "one.npz"
+    model = compiled(adapted())
+    model.train_on_batch(*images())
+    lora.save(model, path)
+    changed(path, optimizer_2=np.zeros(BOMB // 4, "float32"))
+    tracemalloc.start()
+    assert lora.load(nested(), path) is False
+    assert tracemalloc.get_traced_memory()[1] < BOMB / 20
+    tracemalloc.stop()
+    with pytest.raises(ValueError, match="optimizer_2, which is larger than the model allows"):
+        lora.load(compiled(nested()), path)
+
+
+def test_what_a_file_says_of_itself_is_bounded_too(tmp_path):
+    path = tmp_path / "one.npz"
+    adapted(path)
+    changed(path, **{META: np.array("0" * (BOMB // 4))})
+    assert peak_of_refusal(path, "Expected an adapter file") < BOMB / 20
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (lambda meta: meta["layers"][0].__setitem__(2, 10**9), "rank 1000000000 is above"),
+        (lambda meta: meta["layers"][0].__setitem__(2, 2.0), "which is damaged"),
+        (lambda meta: meta["layers"][0].__setitem__(3, float("nan")), "which is damaged"),
+        (lambda meta: meta["layers"][0].__setitem__(0, 99), "which is damaged"),
+        (lambda meta: meta["layers"].append(meta["layers"][0]), "which is damaged"),
+        (lambda meta: meta["weights"].append(999), "which is damaged"),
+        (lambda meta: meta["weights_train"].pop(), "which is damaged"),
+        (lambda meta: meta.pop("base"), "which is damaged"),
+        (lambda meta: meta.pop("layers"), "which is none"),
+    ],
+)
+def test_a_damaged_description_changes_nothing(tmp_path, change, words):
+    path = tmp_path / "one.npz"
+    adapted(path)
+    changed(path, meta=change)
+    peak_of_refusal(path, words)
+
+
+def test_objects_and_broken_zips_are_refused(tmp_path):
+    path = tmp_path / "one.npz"
+    adapted(path)
+    whole = path.read_bytes()
+    changed(path, a_0=np.array([{}], object))
+    peak_of_refusal(path, "Object arrays cannot be loaded")
+    path.write_bytes(whole)
+    with zipfile.ZipFile(io.BytesIO(whole)) as archive:
+        place = archive.getinfo("b_0.npy").header_offset + 200
+    path.write_bytes(whole[:place] + bytes([whole[place] ^ 255]) + whole[place + 1 :])
+    peak_of_refusal(path, "received: .*Bad CRC")
+
+
+def test_a_bank_is_bounded_too(tmp_path):
+    for name in ("one.npz", "two.npz"):
+        adapted(tmp_path / name)
+    changed(tmp_path / "two.npz", a_0=np.zeros(BOMB // 4, "float32"))
+    with pytest.raises(ValueError, match="a_0, which is larger than the model allows"):
+        kt.finetuning.AdapterBank(nested(), [tmp_path / "one.npz", tmp_path / "two.npz"])

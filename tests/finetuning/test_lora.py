@@ -4,7 +4,7 @@ import pytest
 from keras import layers
 
 from keras_transfer.finetuning import lora
-from tests.finetuning.adapters import CLASSES, adapted, compiled, fit, images, nested
+from tests.finetuning.adapters import CLASSES, compiled, fit, images, nested
 
 
 def values(model):
@@ -194,8 +194,12 @@ def test_merged_models_equal_and_have_no_lora(make, x):
     assert np.abs(make().predict(x, verbose=0) - model.predict(x, verbose=0)).max() > 1e-2
 
 
-def test_keras_loads_dead_adapters_and_merging_revives(tmp_path):
-    model = adapted()
+def test_keras_loads_its_own_adapters_dead_and_merging_revives(tmp_path):
+    model, rng = nested(), np.random.default_rng(0)
+    for layer in (model.get_layer("encoder").get_layer("pointwise"), model.get_layer("head").layers[-1]):
+        layer.enable_lora(2)
+        for factor in layer.weights[-2:]:
+            factor.assign(rng.normal(size=factor.shape))
     model.save(tmp_path / "model.keras")
     dead = keras.saving.load_model(tmp_path / "model.keras")
     assert len(lora.dead_layers(dead)) == 2 and lora.dead_layers(model) == []
@@ -221,3 +225,139 @@ def test_quantised_models_do_not_merge():
     model.get_layer("head").layers[-1].quantize("int8")
     with pytest.raises(ValueError, match="not quantised.*logits"):
         lora.merge(model)
+
+
+# Keras's own files.
+
+
+def attached(seed=0, **kwargs):
+    model = nested(seed=seed)
+    lora.attach(model, rank=2, alpha=3.0, **{"also_train": ["head", "stem_bn"], **kwargs})
+    return compiled(model, keras.optimizers.Adam(0.02))
+
+
+def trains(model):
+    return [(weight.name, tuple(weight.shape)) for weight in model.trainable_weights]
+
+
+class Killed(Exception):
+    pass
+
+
+class Kill(keras.callbacks.Callback):
+    """Stops the process, as it were, at the beginning of an epoch."""
+
+    def __init__(self, epoch):
+        super().__init__()
+        self.epoch = epoch
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == self.epoch:
+            raise Killed
+
+
+@pytest.mark.parametrize("also_train", [["head", "stem_bn"], []])
+def test_backup_and_restore_goes_on_as_if_never_interrupted(tmp_path, also_train):
+    x, y = images()
+
+    def run(model, *callbacks):
+        return model.fit(x, y, epochs=5, shuffle=False, batch_size=8, verbose=0, callbacks=list(callbacks)).history
+
+    whole = attached(also_train=also_train)
+    expected = run(whole)["loss"]
+    with pytest.raises(Killed):
+        run(attached(also_train=also_train), keras.callbacks.BackupAndRestore(tmp_path / "backup"), Kill(2))
+    keras.utils.set_random_seed(7)  # another process draws another A
+    resumed = attached(also_train=also_train)
+    found = run(resumed, keras.callbacks.BackupAndRestore(tmp_path / "backup"))["loss"]
+    np.testing.assert_allclose(found, expected[2:], rtol=1e-6)
+    for old, new in zip(whole.get_weights(), resumed.get_weights(), strict=True):
+        np.testing.assert_allclose(new, old, atol=1e-6)
+    assert not lora.dead_layers(resumed) and trains(resumed) == trains(whole)
+
+
+def test_load_model_brings_lora_back_and_training_goes_on(tmp_path):
+    model = attached()
+    fit(model, epochs=2)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert trains(loaded) == trains(model) and not lora.dead_layers(loaded)
+    assert loaded.get_layer("head").layers[-1].lora_enabled is False  # it trains fully
+    for old, new in zip(model.get_weights(), loaded.get_weights(), strict=True):
+        np.testing.assert_array_equal(new, old)
+    np.testing.assert_allclose(fit(loaded, epochs=3), fit(model, epochs=3), rtol=1e-6)
+    lora.save(loaded, tmp_path / "adapter.npz")  # the frozen weights are bit for bit those of the base
+    fresh = nested()
+    lora.load(fresh, tmp_path / "adapter.npz")
+    np.testing.assert_allclose(fresh.predict(images()[0]), model.predict(images()[0]), atol=1e-5)
+    np.testing.assert_allclose(lora.merge(loaded).predict(images()[0]), model.predict(images()[0]), atol=1e-5)
+
+
+def test_load_model_keeps_alpha_and_biases_still(tmp_path):
+    """Embedding and Dense: Keras's `build` forgets alpha, and a file which weights of a layer train."""
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((5,), dtype="int32")
+    x = layers.Conv1D(6, 3, padding="same", groups=2)(layers.Embedding(9, 6)(inputs))
+    model = keras.Model(inputs, layers.Dense(CLASSES)(x))
+    lora.attach(model, rank=2, alpha=5.0, layers=["embedding.*", "dense.*"])
+    for weight in model.trainable_weights:
+        weight.assign(np.random.default_rng(0).normal(size=weight.shape))
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert trains(loaded) == trains(model) and len(trains(loaded)) == 4  # no bias, nothing in the convolution
+    x = np.arange(20).reshape(4, 5) % 9
+    np.testing.assert_allclose(loaded(x), model(x), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "attention", [lambda: layers.MultiHeadAttention(2, 3), lambda: layers.GroupQueryAttention(3, 2, 1)]
+)
+def test_a_frozen_attention_stays_frozen_in_a_file(tmp_path, attention):
+    """Of Keras's own, the layers inside come back trainable."""
+    inputs = keras.Input((5, 6))
+    model = keras.Model(inputs, layers.Dense(CLASSES, name="logits")(attention()(inputs, inputs)))
+    lora.attach(model, rank=2, layers="logits")
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert trains(loaded) == trains(model) and len(trains(model)) == 2
+    lora.save(loaded, tmp_path / "adapter.npz")
+    fresh = keras.models.clone_model(lora.merge(model))
+    fresh.set_weights(lora.merge(model).get_weights())
+    assert len(fresh.trainable_weights) == 10
+    lora.load(fresh, tmp_path / "adapter.npz")
+    fresh.save(tmp_path / "again.keras")
+    assert trains(keras.saving.load_model(tmp_path / "again.keras")) == trains(model)
+
+
+@pytest.mark.filterwarnings("ignore:Skipping nested container")  # Keras tries failed layers again
+def test_lora_that_a_config_does_not_describe_never_comes_back_as_full_training(tmp_path):
+    model = sequence()
+    lora.attach(model, rank=2)
+    compiled(model, keras.optimizers.Adam(0.02))
+    x, y = np.arange(20).reshape(4, 5) % 9, np.zeros((4, 5), int)
+    model.fit(x, y, epochs=2, verbose=0, callbacks=[keras.callbacks.ModelCheckpoint(tmp_path / "last.keras")])
+    with pytest.raises(ValueError, match="expected 2 variables, but received . variables during loading"):
+        keras.saving.load_model(tmp_path / "last.keras")
+    again = sequence()
+    lora.attach(again, rank=2)
+    compiled(again, keras.optimizers.Adam(0.5))
+    again.optimizer.build(again.trainable_variables)
+    again.load_weights(tmp_path / "last.keras")
+    assert trains(again) == trains(model)
+    expected = model.fit(x, y, epochs=2, verbose=0).history["loss"]
+    np.testing.assert_allclose(again.fit(x, y, epochs=2, verbose=0).history["loss"], expected, rtol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:Skipping nested container")  # Keras tries failed layers again
+def test_files_with_lora_and_without_do_not_mix(tmp_path):
+    plain, model = nested(), attached()
+    plain.save_weights(tmp_path / "plain.weights.h5")
+    model.save_weights(tmp_path / "lora.weights.h5")
+    with pytest.raises(ValueError, match="Expected A and B of the LoRA on .*pointwise.*before `attach`"):
+        model.load_weights(tmp_path / "plain.weights.h5")
+    with pytest.raises(ValueError, match="expected 2 variables, but received 5"):
+        plain.load_weights(tmp_path / "lora.weights.h5")
+    other = nested()
+    lora.attach(other, rank=2, alpha=4.0, also_train=["head", "stem_bn"])
+    with pytest.raises(ValueError, match="alpha 4.0 .*received alpha 3.0"):
+        other.load_weights(tmp_path / "lora.weights.h5")
