@@ -49,6 +49,8 @@ class Config:
     """Folder for the export, `<saved_models>/adapt_digits/<version>/`."""
     results: pathlib.Path | None = None
     """Folder that also gets the report, as `<results>/adapt_digits/<pair>.json`; by default none."""
+    resume: pathlib.Path | None = None
+    """Folder of an interrupted run to go on with, `<runs>/<name>`, with the same settings; by default a new run."""
 
 
 def load(config):
@@ -129,24 +131,31 @@ def information(logits):
     return float((p * np.log(p + 1e-9)).sum(-1).mean() - (p.mean(0) * np.log(p.mean(0) + 1e-9)).sum())
 
 
-def main(config, data=None):
-    """Runs baselines and methods over the seeds, on what `load` returns or on other data; returns the report's dict."""
-    if len(set(config.seeds)) < 2:
+def main(config, load=load):
+    """Runs baselines and methods over the seeds, on what `load` returns; returns the report's dict."""
+    if len(config.seeds) < 2:
         raise ValueError(f"Expected at least 2 seeds for an interval; received {config.seeds}.")
-    data = data or load(config)
+    run, data = runs.Run(config, "adapt_digits", config.pair), load(config)
     trained, histories, metrics = {}, {}, {}
+
+    def part(arm, seed):
+        model, encoder, history, measured = train(config, arm, seed, data)
+        networks = {"model": model, "encoder": encoder} if seed == config.seeds[0] else {}
+        return {"metrics": measured, "history": history}, networks
+
     for arm in (*BASELINES, *config.method):
         for seed in config.seeds:
-            *networks, history, metrics.setdefault(arm, {})[seed] = train(config, arm, seed, data)
-            trained.setdefault(arm, networks)
-            histories.setdefault(arm, []).append(history)
+            found, networks = run.part(f"{arm}, seed {seed}", functools.partial(part, arm, seed), seed)
+            metrics.setdefault(arm, {})[seed] = found["metrics"]
+            trained.setdefault(arm, (networks.get("model"), networks.get("encoder")))
+            histories.setdefault(arm, []).append(found["history"])
 
     # The first seed's model, whatever its accuracy: to pick by the target's labels would be to train on them.
     first, (x, _) = config.method[0], data["target_test"]
     report = kt.report.TransferReport(metrics, list(BASELINES), extra={"histories": histories})
     figures = draw(config.pair, data, {arm: trained[arm] for arm in (report.baseline, first)}, histories)
     export = {"x": x, "requests": [x[:64]], "classes": CLASSES, "metrics": metrics[first]}
-    return runs.finish(config, "adapt_digits", config.pair, report, figures, model=trained[first][0], **export)
+    return run.finish(report, figures, model=trained[first][0], **export)
 
 
 def draw(pair, data, trained, histories):
@@ -166,6 +175,4 @@ def draw(pair, data, trained, histories):
 
 
 if __name__ == "__main__":
-    import tyro
-
-    main(tyro.cli(Config, description=__doc__))
+    runs.command(main, Config, __doc__)

@@ -6,6 +6,7 @@ import tensorflow as tf
 from keras import layers
 
 import keras_transfer as kt
+from recipes import runs
 
 PENALTIES = (0.01, 0.1, 1.0)  # inverse ones, of probes
 RATES = (1e-3, 3e-3)  # of Adam
@@ -38,6 +39,7 @@ def probe_head(probe):
 
 def fit_few(config, encoder, head, x, y, rate, seed, augmentation):
     """Trains an encoder and a head on few labels with the augmentation of the pretraining; returns the classifier."""
+    shown = runs.progress(f"{len(x)} labels, seed {seed}, rate {rate}", config.steps, "step")
     keras.utils.set_random_seed(seed)
     augment = augmentation(config, x.shape[1:])
     rows = tf.data.Dataset.from_tensor_slices((x, y)).shuffle(len(x), seed=seed).repeat().batch(64)
@@ -45,7 +47,7 @@ def fit_few(config, encoder, head, x, y, rate, seed, augmentation):
     model = keras.Sequential([encoder, head])
     optimizer = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(rate, config.steps))
     model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
-    model.fit(stream, steps_per_epoch=config.steps, shuffle=False, verbose=0)
+    model.fit(stream, steps_per_epoch=config.steps, shuffle=False, verbose=0, callbacks=[shown])
     return model
 
 

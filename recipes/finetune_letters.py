@@ -11,6 +11,7 @@ measured numbers are in `results/finetune_photos/`.
 """
 
 import dataclasses
+import functools
 import math
 import pathlib
 import time
@@ -51,6 +52,8 @@ class Config:
     """Folder for the export, `<saved_models>/finetune_letters/<version>/`."""
     results: pathlib.Path | None = None
     """Folder that also gets the report, as `<results>/finetune_letters/georgian_<labels>.json`; by default none."""
+    resume: pathlib.Path | None = None
+    """Folder of an interrupted run to go on with, `<runs>/<name>`, with the same settings; by default a new run."""
 
 
 def load():
@@ -141,28 +144,43 @@ def accuracy(model, x, y):
 
 def main(config):
     """Runs every arm over the splits, reports, draws, exports and verifies; returns the report's dict."""
-    if len(set(config.splits)) < 2:
+    if len(config.splits) < 2:
         raise ValueError(f"Expected at least 2 splits for an interval; received {config.splits}.")
-    (x, y, classes), pretrained = load(), pretrain(config)
+    case = f"georgian_{config.labels_per_class}"
+    run, (x, y, classes) = runs.Run(config, "finetune_letters", case), load()
+    pretrained = run.part("pretraining", lambda: ({}, {"encoder": pretrain(config)}))[1]["encoder"]
     metrics, histories, kept = {arm: {} for arm in (*BASELINES, "lp_ft")}, {}, None
     settings = dict.fromkeys(BASELINES, (config.learning_rate, config.head_steps))
-    for split in config.splits:
-        few, rest = draw_split(config, y, split)
-        views, labels = augment(config, x[few], split), np.tile(y[few], config.views)
-        encoder = build(pretrained)
+
+    def heads(split, views, labels, few, rest):
+        encoder, found, head = build(pretrained), {}, None
         features = encoder.predict(x[rest], batch_size=128, verbose=0)
         for arm, head, history, seconds in train_heads(
             config, split, encoder, views, labels, len(few), len(classes), settings
         ):
-            metrics[arm][split] = {"accuracy": accuracy(head, features, y[rest]), "seconds": seconds}
-            histories.setdefault(arm, []).append(history)
-        model = keras.Sequential([encoder, head])  # the head that was trained last, on all views
+            measured = {"accuracy": accuracy(head, features, y[rest]), "seconds": seconds}
+            found[arm] = {"metrics": measured, "history": history}
+        return found, {"head": head}  # the one that was trained last, on all views
+
+    def lp_ft(split, head, views, labels, rest):
+        model = keras.Sequential([build(pretrained), head])
         start = time.perf_counter()
         history = fit(config, f"lp_ft, split {split}", model, views, labels, config.learning_rate, config.steps)
-        seconds = time.perf_counter() - start
-        metrics["lp_ft"][split] = {"accuracy": accuracy(model, x[rest], y[rest]), "seconds": seconds}
-        histories.setdefault("lp_ft", []).append(history)
-        kept = kept or (model, x[few], views[len(few) :], x[rest], y[rest])
+        measured = {"seconds": time.perf_counter() - start, "accuracy": accuracy(model, x[rest], y[rest])}
+        networks = {"model": model} if split == config.splits[0] else {}
+        return {"lp_ft": {"metrics": measured, "history": history}}, networks
+
+    for split in config.splits:
+        few, rest = draw_split(config, y, split)
+        views, labels = augment(config, x[few], split), np.tile(y[few], config.views)
+        train = functools.partial(heads, split, views, labels, few, rest)
+        found, networks = run.part(f"heads, split {split}", train, split)
+        tune = functools.partial(lp_ft, split, networks["head"], views, labels, rest)
+        more, networks = run.part(f"lp_ft, split {split}", tune, split)
+        for arm, one in (found | more).items():
+            metrics[arm][split] = one["metrics"]
+            histories.setdefault(arm, []).append(one["history"])
+        kept = kept or (networks["model"], x[few], views[len(few) :], x[rest], y[rest])
 
     model, labelled, views, x, y = kept  # of the first split, whatever its accuracy
     report = kt.report.TransferReport(metrics, BASELINES, "accuracy", {"histories": histories})
@@ -171,11 +189,8 @@ def main(config):
         "curves": pictures.curves(histories),
         "predictions": pictures.predictions(x, y, model.predict(x, verbose=0), classes),
     }
-    case, export = f"georgian_{config.labels_per_class}", {"classes": classes, "metrics": metrics["lp_ft"]}
-    return runs.finish(config, "finetune_letters", case, report, figures, model=model, x=x, **export)
+    return run.finish(report, figures, model=model, x=x, classes=classes, metrics=metrics["lp_ft"])
 
 
 if __name__ == "__main__":
-    import tyro
-
-    main(tyro.cli(Config, description=__doc__))
+    runs.command(main, Config, __doc__)

@@ -11,6 +11,7 @@ Omniglot, PACS, matching networks and further baselines: `recipes.studies.learn_
 """
 
 import dataclasses
+import functools
 import pathlib
 import time
 
@@ -49,6 +50,8 @@ class Config:
     """Folder for the export, `<saved_models>/learn_letters/<version>/`."""
     results: pathlib.Path | None = None
     """Folder that also gets the report, as `<results>/learn_letters/letters.json`; by default none."""
+    resume: pathlib.Path | None = None
+    """Folder of an interrupted run to go on with, `<runs>/<name>`, with the same settings; by default a new run."""
 
 
 def build(precision="float32"):
@@ -117,24 +120,31 @@ def main(config):
     """Trains and tests both arms, draws, exports and verifies; returns the record."""
     if config.steps > 100 and config.steps % 100:
         raise ValueError(f"Expected `steps` in hundreds; received {config.steps}.")
-    training, validation, test = episodes.load()
+    run, (training, validation, test) = runs.Run(config, "learn_letters", "letters"), episodes.load()
     tests, histories, kept = {"prototypical": [], "simple_shot": []}, {}, None
+
+    def part(arm, seed):
+        start, networks = time.perf_counter(), {}
+        if arm == "prototypical":
+            encoder, history = train(config, seed, training)
+            networks = {"encoder": encoder} if seed == config.seeds[0] else {}
+        else:
+            encoder, history = train_classifier(config, seed, training)
+            plain = encoder.predict(training[0], batch_size=512, verbose=0)
+            encoder = kt.models.simple_shot(encoder, plain)  # on plain inputs, features
+        seconds = time.perf_counter() - start
+        card = {"data": "glyphs", "rotations": "classes of their own", "seed": seed}
+        reports = measure(config, seed, features(encoder, test), card)
+        print(f"{arm}, seed {seed}", *reports, sep="\n", flush=True)
+        test_of_seed = {"seed": seed, "seconds": seconds, "reports": [report.to_dict() for report in reports]}
+        return {"test": test_of_seed, "history": history}, networks
+
     for seed in config.seeds:
         for arm in tests:
-            start = time.perf_counter()
-            if arm == "prototypical":
-                encoder, history = train(config, seed, training)
-                kept = kept or kt.models.PrototypicalNetwork(encoder)
-            else:
-                encoder, history = train_classifier(config, seed, training)
-                plain = encoder.predict(training[0], batch_size=512, verbose=0)
-                encoder = kt.models.simple_shot(encoder, plain)  # on plain inputs, features
-            seconds = time.perf_counter() - start
-            histories.setdefault(arm, []).append(history)
-            card = {"data": "glyphs", "rotations": "classes of their own", "seed": seed}
-            reports = measure(config, seed, features(encoder, test), card)
-            tests[arm].append({"seed": seed, "seconds": seconds, "reports": [report.to_dict() for report in reports]})
-            print(f"{arm}, seed {seed}", *reports, sep="\n", flush=True)
+            found, networks = run.part(f"{arm}, seed {seed}", functools.partial(part, arm, seed), seed)
+            histories.setdefault(arm, []).append(found["history"])
+            tests[arm].append(found["test"])
+            kept = kept or (kt.models.PrototypicalNetwork(networks["encoder"]) if networks else None)
 
     known = kt.streams.episodes(*validation, ways=5, shots=5, queries=10, batches=100, seed=0)
     record = {"unknown_distance": kept.calibrate(known, known=0.95), "tests": tests, "histories": histories}
@@ -146,10 +156,8 @@ def main(config):
         "curves": pictures.curves(histories),
     }
     unseen = episodes.requests(test, [(3, 2, 3), (7, 1, 3), (10, 4, 3)])  # any way, any shot
-    return runs.finish(config, "learn_letters", "letters", record, figures, model=kept, x=test[0][:8], requests=unseen)
+    return run.finish(record, figures, model=kept, x=test[0][:8], requests=unseen)
 
 
 if __name__ == "__main__":
-    import tyro
-
-    main(tyro.cli(Config, description=__doc__))
+    runs.command(main, Config, __doc__)

@@ -11,6 +11,7 @@ Omniglot, first-order MAML, ANIL and Reptile: `recipes.studies.learn_to_adapt`, 
 """
 
 import dataclasses
+import functools
 import pathlib
 import time
 
@@ -53,6 +54,8 @@ class Config:
     """Folder for the export, `<saved_models>/maml_letters/<version>/`."""
     results: pathlib.Path | None = None
     """Folder that also gets the report, as `<results>/maml_letters/letters.json`; by default none."""
+    resume: pathlib.Path | None = None
+    """Folder of an interrupted run to go on with, `<runs>/<name>`, with the same settings; by default a new run."""
 
 
 def networks(ways):
@@ -98,22 +101,29 @@ def main(config):
     """Trains and tests, draws, exports and verifies; returns the record."""
     if config.steps > 500 and config.steps % 500:
         raise ValueError(f"Expected `steps` in five hundreds if more than that; received {config.steps}.")
-    training, _, test = episodes.load()
+    run, (training, _, test) = runs.Run(config, "maml_letters", "letters"), episodes.load()
     pixels = keras.Sequential([keras.Input((28, 28, 1)), layers.Rescaling(1 / 255), layers.Flatten()])
     pixels = kt.models.MatchingNetwork(pixels, temperature=0.01)
     histories, tests, kept = [], {"maml": [], "pixels": []}, None
-    for seed in config.seeds:
+
+    def part(seed):
         start = time.perf_counter()
         model, history = train(config, seed, training)
-        seconds = time.perf_counter() - start
+        seconds, found = time.perf_counter() - start, {}
         for arm, tested in (("maml", model), ("pixels", pixels)):
             card = {"data": "glyphs", "rotations": "classes of their own", "seed": seed}
             report = measure(config, seed, tested, test, card)
             print(f"{arm}, {report}", flush=True)
-            tests[arm].append({"seed": seed, "reports": [report.to_dict()]})
-        tests["maml"][-1]["seconds"] = seconds
-        histories.append(history)
-        kept = kept or model
+            found[arm] = {"seed": seed, "reports": [report.to_dict()]}
+        found["maml"]["seconds"] = seconds
+        return {"tests": found, "history": history}, {"model": model} if seed == config.seeds[0] else {}
+
+    for seed in config.seeds:
+        found, networks = run.part(f"seed {seed}", functools.partial(part, seed), seed)
+        for arm, test_of_seed in found["tests"].items():
+            tests[arm].append(test_of_seed)
+        histories.append(found["history"])
+        kept = kept or networks["model"]
     record = {"tests": tests, "histories": {"maml": histories}}
     figures = {
         "episode": episodes.answered(kept, test, rotations=True),
@@ -123,10 +133,8 @@ def main(config):
     unseen = episodes.requests(test, [(config.ways, shots, 3 + shots) for shots in (1, 2, 5)], rotations=True)
     export = {"x": test[0][:8], "outputs": "logits", "requests": unseen, "tolerance": 1e-4}
     export["metrics"] = tests["maml"][0]["reports"][0]
-    return runs.finish(config, "maml_letters", "letters", record, figures, model=kept, **export)
+    return run.finish(record, figures, model=kept, **export)
 
 
 if __name__ == "__main__":
-    import tyro
-
-    main(tyro.cli(Config, description=__doc__))
+    runs.command(main, Config, __doc__)

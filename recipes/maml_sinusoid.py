@@ -12,6 +12,7 @@ steps at the best of several rates. Measured numbers: `results/maml_sinusoid/10.
 """
 
 import dataclasses
+import functools
 import pathlib
 import time
 
@@ -51,6 +52,8 @@ class Config:
     """Folder for the export, `<saved_models>/maml_sinusoid/<version>/`."""
     results: pathlib.Path | None = None
     """Folder that also gets the report, as `<results>/maml_sinusoid/<shots>.json`; by default none."""
+    resume: pathlib.Path | None = None
+    """Folder of an interrupted run to go on with, `<runs>/<name>`, with the same settings; by default a new run."""
 
 
 def build():
@@ -99,21 +102,28 @@ def errors(network, rate, steps, tasks):
 
 def main(config):
     """Trains, tests, draws, exports and verifies; returns the record."""
-    steps = range(config.test_steps + 1)
+    run, steps = runs.Run(config, "maml_sinusoid", config.shots), range(config.test_steps + 1)
     curves, rates, seconds, kept = {}, [], {}, None
-    for seed in config.seeds:
+
+    def part(seed):
         networks, took = train(config, seed)
         chosen_on = kt.datasets.sinusoids(config.test_tasks, config.shots, 100, seed=10_000 + seed)
         after = {rate: errors(networks["pretrained"], rate, [config.test_steps], chosen_on)[0] for rate in RATES}
         best = min((rate for rate in RATES if after[rate] is not None), key=after.get)
         rate = {"maml": config.inner_rate, "pretrained": best}
         test = kt.datasets.sinusoids(config.test_tasks, config.shots, 100, seed=20_000 + seed)
-        for arm, network in networks.items():
-            curves.setdefault(arm, []).append(errors(network, rate[arm], steps, test))
-            seconds.setdefault(arm, []).append(took[arm])
-            print(f"{arm}, seed {seed}: {took[arm]:.0f} s; {curves[arm][-1]}", flush=True)
-        rates.append(rate["pretrained"])
-        kept = kept or (networks, rate)
+        found = {arm: errors(network, rate[arm], steps, test) for arm, network in networks.items()}
+        for arm, error in found.items():
+            print(f"{arm}, seed {seed}: {took[arm]:.0f} s; {error}", flush=True)
+        return {"errors": found, "seconds": took, "rate": rate}, networks if seed == config.seeds[0] else {}
+
+    for seed in config.seeds:
+        found, networks = run.part(f"seed {seed}", functools.partial(part, seed), seed)
+        for arm in found["errors"]:
+            curves.setdefault(arm, []).append(found["errors"][arm])
+            seconds.setdefault(arm, []).append(found["seconds"][arm])
+        rates.append(found["rate"]["pretrained"])
+        kept = kept or (networks, found["rate"])
 
     networks, rate = kept
     model = adapting(networks["maml"], config.inner_rate, config.test_steps)
@@ -124,7 +134,7 @@ def main(config):
     ]
     record = {"mean_squared_error": curves, "seconds": seconds, "fine_tuning_rates": rates}
     export = {"model": model, "x": unseen[-1], "requests": unseen}
-    return runs.finish(config, "maml_sinusoid", config.shots, record, draw(networks, rate, config), **export)
+    return run.finish(record, draw(networks, rate, config), **export)
 
 
 def draw(networks, rate, config):
@@ -141,6 +151,4 @@ def draw(networks, rate, config):
 
 
 if __name__ == "__main__":
-    import tyro
-
-    main(tyro.cli(Config, description=__doc__))
+    runs.command(main, Config, __doc__)

@@ -16,6 +16,7 @@ Other methods and Fashion-MNIST: `recipes.studies.pretrain_views`, whose measure
 """
 
 import dataclasses
+import functools
 import pathlib
 
 import keras
@@ -57,6 +58,8 @@ class Config:
     """Folder for the export, `<saved_models>/pretrain_images/<version>/`."""
     results: pathlib.Path | None = None
     """Folder that also gets the report, as `<results>/pretrain_images/<case>.json`; by default none."""
+    resume: pathlib.Path | None = None
+    """Folder of an interrupted run to go on with, `<runs>/<name>`, with the same settings; by default a new run."""
 
 
 def load(config):
@@ -144,25 +147,34 @@ def pretrain(config, seed, images):
 
 def main(config):
     """Pretrains, fine-tunes, draws, exports and verifies; returns the record."""
+    run = runs.Run(config, "pretrain_images", config.images.name if config.images else "letters")
     train, test, names = load(config)
     x, y = hold_out(*train, *test)
     few, histories, kept = {}, [], None
+
+    def simclr(seed):
+        model, _, history = pretrain(config, seed, train[0])
+        return history, {"model": model}
+
+    def compare(seed, encoder):
+        return few_labels.compare(config, seed, encoder, build_encoder, augmentation, x, y), {}
+
     for seed in config.seeds:
-        model, encoder, history = pretrain(config, seed, train[0])
+        history, networks = run.part(f"simclr, seed {seed}", functools.partial(simclr, seed), seed)
         histories.append(history)
-        kept = kept or model
+        kept = kept or networks["model"]
         if len(names) > 1:
-            for arm, run in few_labels.compare(config, seed, encoder, build_encoder, augmentation, x, y).items():
-                few.setdefault(arm, {})[seed] = run
-                print(f"seed {seed}, {arm}: {run['test']:.3f}", flush=True)
+            count = functools.partial(compare, seed, networks["model"].encoder)
+            for arm, found in run.part(f"few labels, seed {seed}", count, seed)[0].items():
+                few.setdefault(arm, {})[seed] = found
+                print(f"seed {seed}, {arm}: {found['test']:.3f}", flush=True)
     record, text, figures = {"few_labels": few, "histories": histories}, "", draw_pictures(config, kept, *test, names)
     if few and len(config.seeds) > 1:
-        tests = {arm: {seed: {"accuracy": run["test"]} for seed, run in found.items()} for arm, found in few.items()}
+        tests = {arm: {seed: {"accuracy": one["test"]} for seed, one in found.items()} for arm, found in few.items()}
         report = kt.report.TransferReport(tests, BASELINES, "accuracy")
         record, text, figures = record | {"report": report.to_dict()}, str(report), figures | {"report": report.draw()}
     figures["curves"] = pictures.curves({"simclr": histories})
-    case = config.images.name if config.images else "letters"
-    return runs.finish(config, "pretrain_images", case, record, figures, text, model=kept, x=test[0])
+    return run.finish(record, figures, text, model=kept, x=test[0])
 
 
 def draw_pictures(config, model, images, labels, names):
@@ -179,6 +191,4 @@ def draw_pictures(config, model, images, labels, names):
 
 
 if __name__ == "__main__":
-    import tyro
-
-    main(tyro.cli(Config, description=__doc__))
+    runs.command(main, Config, __doc__)

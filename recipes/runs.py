@@ -1,89 +1,264 @@
-"""How every run ends: what is served is exported and verified, record and pictures are written, results printed."""
+"""How every run goes: settings are checked before it begins, what is finished is kept, what is served is verified."""
 
+import copy
 import dataclasses
 import datetime
 import functools
+import importlib.util
 import json
+import math
+import os
 import pathlib
+import shutil
 
 import keras
 
 import keras_transfer as kt
+from keras_transfer.files import put_whole, write_whole
+from keras_transfer.serving.versions import to_json
+
+FOLDERS = ("runs", "saved_models", "results")
+FROM_ZERO = ("seeds", "splits")  # settings that number something; other integers count something
+PACKAGES = {"matplotlib": "matplotlib", "sklearn": "scikit-learn"}
 
 
-def progress(title, epochs):
-    """Prints a title and returns the callback of `fit` that shows under it which epoch is done."""
+def command(main, config, description):
+    """Runs a recipe from the command line; Ctrl-C ends it without a traceback."""
+    import tyro
+
+    try:
+        main(tyro.cli(config, description=description))
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None  # as shells say it
+
+
+def progress(title, total, unit="epoch"):
+    """Prints a title and returns the callback of `fit` that shows under it how many epochs, or steps, are done."""
     print(title, flush=True)
-    bar = keras.utils.Progbar(epochs, unit_name="epoch")
+    bar = keras.utils.Progbar(total, unit_name=unit)
+
+    def show(number, logs):
+        bar.update(number + 1, logs.items() if number + 1 == total else None)
+
+    if unit == "step":
+        return keras.callbacks.LambdaCallback(on_train_batch_end=show)
     return keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: bar.update(epoch + 1, logs.items()))
 
 
 def settings(config):
     """Returns the settings that a record keeps: no folders of one machine, and of a backbone its kind alone."""
-    folders = ("runs", "saved_models", "results")
-    kept = {k: v for k, v in dataclasses.asdict(config).items() if k not in folders and not isinstance(v, pathlib.Path)}
+    kept = {name: value for name, value in _asked(config).items() if not isinstance(value, pathlib.Path)}
     if "backbone" in kept:
         kept["backbone"] = kept["backbone"].partition(":")[0]
     return kept
 
 
-def finish(
-    config,
-    recipe,
-    case,
-    record,
-    figures,
-    text="",
-    model=None,
-    x=None,
-    requests=None,
-    tolerance=1e-5,
-    **export,
-):
-    """Exports and verifies a model, writes the record and the pictures of a run, and prints where they are.
+class Run:
+    """One run of a recipe. What its parts find is kept as they end, so that an interrupted run can be resumed.
+
+    Its folder, `<runs>/<case>-<time>/`, holds `report.json`, which is whole at any time: until the end it has the
+    settings and what the finished parts found. `--resume <folder>` goes on from there, with the same settings.
 
     Args:
-        config: settings with the folders `runs`, `saved_models` (where there is a model) and `results`, which is None
-            or also gets the record, as `<results>/<recipe>/<case>.json`.
+        config: settings of a recipe, a dataclass with the folders `runs`, `saved_models` (where there is a model) and
+            `results`, which is None or also gets the record, as `<results>/<recipe>/<case>.json`; and with `resume`,
+            the folder of an interrupted run or None.
         recipe: name of the recipe, and of the exported model.
-        case: name of what was run, such as the data set.
-        record: dict of what was measured; settings and export are added to it. Or a `kt.report.TransferReport`: then
-            they are added to its `extra`, and the report is printed and drawn.
-        figures: dict of names to matplotlib figures.
-        text: str, what to print.
-        model: model to export; None exports nothing.
-        x: real inputs as clients will send them, for `kt.export`.
-        requests: list of inputs on each of which the export is verified; by default 16 rows of `x`.
-        tolerance: largest absolute difference that the verification passes.
-        **export: further arguments of `kt.export`.
+        case: name of what is run, such as the data set.
 
-    Returns:
-        The record, a dict.
+    Raises:
+        ValueError: if a setting has no value, one value twice, one that is not finite or out of range; if the run to
+            resume is none, is finished or had other settings.
+        NotADirectoryError: if a folder is a file.
+        PermissionError: if a folder cannot be written to.
+        ModuleNotFoundError: if a package is missing that the end of the run needs.
     """
-    kept, places = {"config": settings(config)}, []
-    if model is not None:
-        version = kt.export(model, config.saved_models / recipe, x, tolerance=tolerance, **export)
-        requests = [x[:16]] if requests is None else requests
-        prepared = {"preprocessing": export.get("preprocessing")}
-        jobs = [{"path": version, "model": model, "x": request, **prepared} for request in requests]
-        found = kt.serving.verify_all(jobs, tolerance)
-        names = found[0].differences
-        largest = {name: max(one.differences[name] for one in found) for name in names}
-        kept["export"] = {"differences": largest, "stored": found[0].stored}
-        places = [f"Export: {version}", f"Largest difference in a fresh process: {max(largest.values()):.1e}"]
-    if isinstance(record, kt.report.TransferReport):
-        record.extra |= kept
-        text, figures = f"{case}\n{record}", {**figures, "report": record.draw()}
-        record = record.to_dict()
-    else:
-        record = kept | record
-    run = config.runs / f"{case}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
-    run.mkdir(parents=True)
-    for name, figure in figures.items():
-        draw = functools.partial(figure.savefig, format="png", dpi=110)
-        kt.report.write_whole(run / f"{name}.png", draw)
-    copies = [] if config.results is None else [config.results / recipe / f"{case}.json"]
-    for path in (run / "report.json", *copies):
-        kt.report.write_whole(path, f"{json.dumps(record, indent=1)}\n".encode())
-    print("", text, "", f"Pictures and report: {run}", *places, sep="\n")
-    return record
+
+    def __init__(self, config, recipe, case):
+        check(config)
+        self.config, self.recipe, self.case, self.parts = config, recipe, str(case), {}
+        self.begun = {"recipe": recipe, "case": self.case, "settings": _identity(config)}
+        if config.resume is not None:
+            self.parts = _read_parts(config.resume, self.begun)
+
+    @functools.cached_property
+    def folder(self):
+        """The path of the run's folder, which is made when it is first needed."""
+        name = f"{self.case}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
+        return self.config.resume or _new_folder(self.config.runs, name)
+
+    def part(self, name, compute, seed=0):
+        """Returns what a part of the run finds, and the networks that it leaves; nothing is computed where it is kept.
+
+        Each part begins with a seed of its own, so that it finds the same after an interruption.
+
+        Args:
+            name: str, of this part alone.
+            compute: function without arguments that returns what is found, a dict that JSON can hold, and a dict of
+                the networks that other parts or the export need.
+            seed: int.
+
+        Returns:
+            What was found as JSON gives it back, with lists for tuples and None for NaN, and the dict of networks.
+        """
+        if name in self.parts:
+            print(f"{name}: kept from before", flush=True)
+            networks = {key: self._load(path) for key, path in self.parts[name]["files"].items()}
+            return copy.deepcopy(self.parts[name]["found"]), networks
+        self._keep()  # a folder to name, whatever happens
+        try:
+            keras.utils.set_random_seed(seed)
+            found, networks = compute()
+            files = {key: f"parts/{len(self.parts)}-{key}.keras" for key in networks}
+            for key, network in networks.items():
+                self._save(network, files[key])
+            self.parts[name] = {"found": json.loads(to_json(found)), "files": files}
+            self._keep()
+        except BaseException:
+            self.parts.pop(name, None)
+            print(f"\n{name}: not finished. What is, is kept: go on with --resume {self.folder}", flush=True)
+            raise
+        return copy.deepcopy(self.parts[name]["found"]), networks
+
+    def finish(self, record, figures, text="", model=None, x=None, requests=None, tolerance=1e-5, **export):
+        """Exports and verifies a model, writes the record and the pictures of the run, and prints where they are.
+
+        Args:
+            record: dict of what was measured; settings and export are added to it. Or a `kt.report.TransferReport`:
+                then they are added to its `extra`, and the report is printed and drawn.
+            figures: dict of names to matplotlib figures.
+            text: str, what to print.
+            model: model to export; None exports nothing.
+            x: real inputs as clients will send them, for `kt.export`.
+            requests: list of inputs on each of which the export is verified; by default 16 rows of `x`.
+            tolerance: largest absolute difference that the verification passes.
+            **export: further arguments of `kt.export`.
+
+        Returns:
+            The record, a dict.
+        """
+        kept, places = {"config": settings(self.config)}, []
+        if model is not None:
+            target = self.config.saved_models / self.recipe
+            version = kt.export(model, target, x, tolerance=tolerance, **export)
+            requests = [x[:16]] if requests is None else requests
+            prepared = {"preprocessing": export.get("preprocessing")}
+            jobs = [{"path": version, "model": model, "x": request, **prepared} for request in requests]
+            verified = kt.serving.verify_all(jobs, tolerance)
+            names = verified[0].differences
+            largest = {name: max(one.differences[name] for one in verified) for name in names}
+            kept["export"] = {"differences": largest, "stored": verified[0].stored}
+            places = [f"Export: {version}", f"Largest difference in a fresh process: {max(largest.values()):.1e}"]
+        if isinstance(record, kt.report.TransferReport):
+            record.extra |= kept
+            text, figures = f"{self.case}\n{record}", {**figures, "report": record.draw()}
+            record = record.to_dict()
+        else:
+            record = kept | record
+        for name, figure in figures.items():
+            draw = functools.partial(figure.savefig, format="png", dpi=110)
+            write_whole(self.folder / f"{name}.png", draw)
+        content = f"{to_json(record, indent=1)}\n".encode()
+        if self.config.results is not None:
+            write_whole(self.config.results / self.recipe / f"{self.case}.json", content)
+        write_whole(self.folder / "report.json", content)  # last: from here on the run is finished
+        shutil.rmtree(self.folder / "parts", ignore_errors=True)
+        print("", text, "", f"Pictures and report: {self.folder}", *places, sep="\n")
+        return record
+
+    def _keep(self):
+        write_whole(self.folder / "report.json", f"{to_json({**self.begun, 'parts': self.parts}, indent=1)}\n".encode())
+
+    def _save(self, network, file):
+        path = self.folder / file
+        path.parent.mkdir(exist_ok=True)
+        beside = path.with_suffix(".part.keras")
+        network.save(beside)
+        put_whole(beside, path)
+
+    def _load(self, file):
+        hub = getattr(self.config, "backbone", "").startswith("hub:")  # whose modules are programs
+        return keras.models.load_model(self.folder / file, safe_mode=not hub)
+
+
+def check(config):
+    """Raises an error for settings that a run would stumble over, once it had trained.
+
+    Args:
+        config: settings of a recipe.
+    """
+    for name, value in dataclasses.asdict(config).items():
+        option, values = f"--{name.replace('_', '-')}", value if isinstance(value, tuple) else (value,)
+        if not values:
+            raise ValueError(f"Expected at least one value of {option}; received none.")
+        twice = sorted({one for one in values if values.count(one) > 1})
+        if twice:
+            raise ValueError(f"Expected each value of {option} once; received {twice} more than once.")
+        for one in values:
+            if isinstance(one, float) and not (math.isfinite(one) and one >= 0):
+                raise ValueError(f"Expected {option} to be finite and at least 0; received {one}.")
+            least = 0 if name in FROM_ZERO else 1
+            if isinstance(one, int) and not isinstance(one, bool) and one < least:
+                raise ValueError(f"Expected {option} to be at least {least}; received {one}.")
+    for name in FOLDERS:
+        folder = getattr(config, name, None)
+        if folder is not None:
+            check_folder(folder, f"--{name.replace('_', '-')}")
+    for module, package in PACKAGES.items():
+        if importlib.util.find_spec(module) is None:
+            raise ModuleNotFoundError(f"Expected the package {package}: pip install 'keras_transfer[recipes]'.")
+
+
+def check_folder(folder, option):
+    """Raises an error where a folder could not be made or written to."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists() or path.is_symlink())
+    if not there.is_dir():
+        raise NotADirectoryError(f"Expected {option} to be a folder; received {folder}, but {there} is a file.")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise PermissionError(f"Expected {option} to be a folder to write to; received {folder}, {there} is not.")
+
+
+def _identity(config):
+    """What must be the same for one run to go on where another stopped."""
+    asked = _asked(config)
+    paths = {name: str(value.resolve()) for name, value in asked.items() if isinstance(value, pathlib.Path)}
+    return json.loads(to_json({**asked, **paths, "keras_transfer": kt.__version__}))
+
+
+def _asked(config):
+    """The settings of what is computed, not of where it is kept."""
+    return {name: value for name, value in dataclasses.asdict(config).items() if name not in (*FOLDERS, "resume")}
+
+
+def _new_folder(runs, name):
+    runs.mkdir(parents=True, exist_ok=True)
+    for number in range(1000):  # of runs that begin in one second
+        folder = runs / (f"{name}-{number}" if number else name)
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            continue
+        return folder
+    raise FileExistsError(f"Expected a new folder in {runs}; received {name}, of which there are a thousand.")
+
+
+def _read_parts(folder, begun):
+    file = folder / "report.json"
+    if not file.is_file():
+        raise ValueError(f"Expected --resume to be the folder of a run, with its report.json; received {folder}.")
+    found = json.loads(file.read_text(encoding="utf-8"))
+    if "parts" not in found:
+        raise ValueError(
+            f"Expected --resume to be the folder of an interrupted run; received {folder}, a finished one."
+        )
+    for name in ("recipe", "case"):
+        if found[name] != begun[name]:
+            raise ValueError(
+                f"Expected a run of the {name} {begun[name]!r} to resume; received one of {found[name]!r}."
+            )
+    before, now = found["settings"], begun["settings"]
+    changed = [name for name in sorted({*before, *now}) if before.get(name) != now.get(name)]
+    if changed:
+        told = ", ".join(f"{name} {before.get(name)!r} before and {now.get(name)!r} now" for name in changed)
+        raise ValueError(f"Expected the settings of the run to resume; received {told}.")
+    return found["parts"]

@@ -12,6 +12,7 @@ Other architectures, weightings and data: `recipes.studies.train_tasks`, whose m
 """
 
 import dataclasses
+import functools
 import pathlib
 import time
 
@@ -48,6 +49,8 @@ class Config:
     """Folder for the export, `<saved_models>/train_attributes/<version>/`."""
     results: pathlib.Path | None = None
     """Folder that also gets the report, as `<results>/train_attributes/letters.json`; by default none."""
+    resume: pathlib.Path | None = None
+    """Folder of an interrupted run to go on with, `<runs>/<name>`, with the same settings; by default a new run."""
 
 
 def load(config):
@@ -134,30 +137,38 @@ def accuracies(model, names, x, y):
     return {task: float((logits[task].argmax(-1) == y[task])[there[task]].mean()) for task in names}
 
 
-def main(config, data=None, make=build, recipe="train_attributes", case="letters"):
+def main(config, load=load, make=build, recipe="train_attributes", case="letters"):
     """Trains all models, compares, draws, exports and verifies; returns the record.
 
-    The arguments behind the settings are for studies: what `load` returns, the model of all tasks, and names.
+    The arguments behind the settings are for studies: where data come from, the model of all tasks, and names.
     """
-    x, y, names = data or load(config)
+    run, (x, y, names) = runs.Run(config, recipe, case), load(config)
     arms = {**{task: {task: names[task]} for task in names}, SHARED: names}
     tests, seconds, rates, parameters, histories, kept = {}, {arm: {} for arm in arms}, {}, {}, [], None
+
+    def part(arm, seed, labels):
+        trained, tasks = {}, arms[arm]
+        for rate in (rates[arm],) if arm in rates else config.rates:
+            model, history, took = train(config, seed, rate, tasks, x["train"], labels, make)
+            score = np.mean(list(accuracies(model, tasks, x["validation"], y["validation"]).values()))
+            trained[rate] = score, model, history, took
+        rate = max(trained, key=lambda rate: trained[rate][0])
+        _, model, history, took = trained[rate]
+        found = {"rate": rate, "accuracy": accuracies(model, tasks, x["test"], y["test"]), "seconds": took}
+        found["parameters"] = int(sum(np.prod(v.shape) for v in model.trainable_variables))
+        kept_whole = arm == SHARED and seed == config.seeds[0]
+        return {**found, "history": history if arm == SHARED else {}}, {"model": model} if kept_whole else {}
+
     for seed in config.seeds:
         missing = np.random.default_rng(seed).random((len(names), len(x["train"]))) < config.missing
         labels = {task: np.where(gone, -1, y["train"][task]) for gone, task in zip(missing, names)}
-        for arm, tasks in arms.items():
-            trained = {}
-            for rate in (rates[arm],) if arm in rates else config.rates:
-                model, history, took = train(config, seed, rate, tasks, x["train"], labels, make)
-                score = np.mean(list(accuracies(model, tasks, x["validation"], y["validation"]).values()))
-                trained[rate] = score, model, history, took
-            rates[arm] = max(trained, key=lambda rate: trained[rate][0])
-            _, model, history, seconds[arm][seed] = trained[rates[arm]]
-            parameters[arm] = int(sum(np.prod(v.shape) for v in model.trainable_variables))
-            tests.setdefault(arm, {})[seed] = accuracies(model, tasks, x["test"], y["test"])
+        for arm in arms:
+            found, networks = run.part(f"{arm}, seed {seed}", functools.partial(part, arm, seed, labels), seed)
+            tests.setdefault(arm, {})[seed], rates[arm] = found["accuracy"], found["rate"]
+            seconds[arm][seed], parameters[arm] = found["seconds"], found["parameters"]
             if arm == SHARED:
-                histories.append(history)
-                kept = kept or model
+                histories.append(found["history"])
+                kept = kept or networks["model"]
             print(f"seed {seed}, {arm}: {tests[arm][seed]}, rate {rates[arm]}", flush=True)
 
     reports = {task: compare(tests, task) for task in names} if len(config.seeds) > 1 else {}
@@ -170,7 +181,7 @@ def main(config, data=None, make=build, recipe="train_attributes", case="letters
         "histories": histories,
     }
     alone, shared = (
-        {task: [run[task] for run in tests[arm or task].values()] for task in names} for arm in (None, SHARED)
+        {task: [test[task] for test in tests[arm or task].values()] for task in names} for arm in (None, SHARED)
     )
     figures = {
         "curves": pictures.curves({SHARED: histories}),
@@ -180,7 +191,7 @@ def main(config, data=None, make=build, recipe="train_attributes", case="letters
     }
     text = summary(reports, parameters, seconds)
     export = {"model": kept, "x": x["test"][:8], "classes": names}
-    return runs.finish(config, recipe, case, record, figures, text, **export)
+    return run.finish(record, figures, text, **export)
 
 
 def compare(tests, task):
@@ -206,6 +217,4 @@ def summary(reports, parameters, seconds):
 
 
 if __name__ == "__main__":
-    import tyro
-
-    main(tyro.cli(Config, description=__doc__))
+    runs.command(main, Config, __doc__)

@@ -141,7 +141,7 @@ def _write_warm_up(file, model_name, signatures):
     return True
 
 
-def to_json(card):
+def to_json(card, indent=2):
     """Returns a card as JSON text, with null for NaN and infinity; raises TypeError for what JSON cannot hold."""
 
     def plain(value):
@@ -156,7 +156,7 @@ def to_json(card):
     def refuse(value):
         raise TypeError(f"Expected metrics that JSON can hold; received {value!r}.")
 
-    return json.dumps(plain(card), indent=2, ensure_ascii=False, allow_nan=False, default=refuse)
+    return json.dumps(plain(card), indent=indent, ensure_ascii=False, allow_nan=False, default=refuse)
 
 
 def dtype_of(value):

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 
 import keras_transfer as kt
-from recipes import adapt_digits
+from recipes import adapt_digits, runs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,10 +45,8 @@ def load(config):
 
 def main(config):
     """Runs the recipe on the pair; returns the report's dict."""
-    return adapt_digits.main(config, load(config))
+    return adapt_digits.main(config, load)
 
 
 if __name__ == "__main__":
-    import tyro
-
-    main(tyro.cli(Config, description=__doc__))
+    runs.command(main, Config, __doc__)

@@ -15,6 +15,7 @@ the README shows what came of it.
 """
 
 import dataclasses
+import functools
 import pathlib
 import time
 from typing import Literal
@@ -58,6 +59,8 @@ class Config:
     """Folder in which each run makes a folder with its report and pictures."""
     results: pathlib.Path | None = None
     """Folder that also gets the report, as `<results>/balance_tasks/<pair>.json`; by default none."""
+    resume: pathlib.Path | None = None
+    """Folder of an interrupted run to go on with, `<runs>/<name>`, with the same settings; by default a new run."""
 
 
 def load(config):
@@ -103,6 +106,7 @@ def train(config, seed, rate, tasks, weighting, x, y):
     steps = config.steps or STEPS[config.pair]
     watch = [] if single else [kt.callbacks.TaskMonitor()]
     parts = min(10, max(1, steps // 2))  # epochs, the points of the curves
+    watch += [runs.progress(f"{weighting}, seed {seed}, rate {rate}", parts)]
     start = time.perf_counter()
     fitted = model.fit(stream, epochs=parts, steps_per_epoch=steps // parts, shuffle=False, verbose=0, callbacks=watch)
     return model, fitted.history, time.perf_counter() - start
@@ -129,31 +133,38 @@ def change(found, single):
 
 def main(config):
     """Trains all arms, compares and draws; returns the record."""
-    x, y = load(config)
+    run, (x, y) = runs.Run(config, "balance_tasks", config.pair), load(config)
     tasks = TASKS[config.pair]
     arms = {**{f"single_{task}": (task,) for task in tasks}, **dict.fromkeys(config.weightings, tasks)}
     rates, known, tests, seconds, histories = {}, {}, {}, {arm: {} for arm in arms}, {}
+
+    def part(arm, seed):
+        trained, asked = {}, arms[arm]
+        for rate in (rates[arm],) if arm in rates else config.rates:
+            model, history, took = train(config, seed, rate, asked, arm, x["train"], y["train"])
+            held = {} if arm in rates else measure(model, asked, x["validation"], y["validation"])
+            trained[rate] = held, model, history, took
+        rate = rates.get(arm)
+        if rate is None:
+            alone = {task: known.get(task, 1.0) for task in asked}
+            rate = max(trained, key=lambda rate: change(trained[rate][0], alone))
+        held, model, history, took = trained[rate]
+        found = {"rate": rate, "held": held, "test": measure(model, asked, x["test"], y["test"])}
+        return {**found, "history": history, "seconds": took}, {}
+
     for seed in config.seeds:
         single = {}
         for arm, asked in arms.items():
-            trained = {}
-            for rate in (rates[arm],) if arm in rates else config.rates:
-                model, history, took = train(config, seed, rate, asked, arm, x["train"], y["train"])
-                held = {} if arm in rates else measure(model, asked, x["validation"], y["validation"])
-                trained[rate] = held, model, history, took
-            if arm not in rates:
-                alone = {task: known.get(task, 1.0) for task in asked}
-                rates[arm] = max(trained, key=lambda rate: change(trained[rate][0], alone))
-                known |= {} if len(asked) > 1 else trained[rates[arm]][0]
-            _, model, history, seconds[arm][seed] = trained[rates[arm]]
-            found = measure(model, asked, x["test"], y["test"])
+            found, _ = run.part(f"{arm}, seed {seed}", functools.partial(part, arm, seed), seed)
+            rates[arm], test, seconds[arm][seed] = found["rate"], found["test"], found["seconds"]
             if len(asked) == 1:
-                single |= found
+                single |= test
+                known |= found["held"]
             else:
-                found["change"] = change(found, single)
-                histories.setdefault(arm, []).append(history)
-            tests.setdefault(arm, {})[seed] = found
-            print(f"seed {seed}, {arm}: {found}, rate {rates[arm]}, {seconds[arm][seed]:.0f} s", flush=True)
+                test["change"] = change(test, single)
+                histories.setdefault(arm, []).append(found["history"])
+            tests.setdefault(arm, {})[seed] = test
+            print(f"seed {seed}, {arm}: {test}, rate {rates[arm]}, {seconds[arm][seed]:.0f} s", flush=True)
     report = None
     if len(config.seeds) > 1 and "equal" in config.weightings and len(config.weightings) > 1:
         report = kt.report.TransferReport({arm: tests[arm] for arm in config.weightings}, "equal", "change", margin=1.0)
@@ -165,10 +176,8 @@ def main(config):
         "histories": histories,
     }
     figures = {"curves": pictures.curves(histories)} | ({} if report is None else {"report": report.draw()})
-    return runs.finish(config, "balance_tasks", config.pair, record, figures, str(report or ""))
+    return run.finish(record, figures, str(report or ""))
 
 
 if __name__ == "__main__":
-    import tyro
-
-    main(tyro.cli(Config, description=__doc__))
+    runs.command(main, Config, __doc__)

@@ -14,10 +14,11 @@ views. Measured numbers: `results/finetune_photos/<case>.json`, shown in the REA
 """
 
 import dataclasses
+import functools
 import pathlib
 import tempfile
 import time
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import keras
 import numpy as np
@@ -114,6 +115,8 @@ class Config:
     """Folder for the export, `<saved_models>/finetune_photos/<version>/`."""
     results: pathlib.Path | None = None
     """Folder that also gets the report, as `<results>/finetune_photos/<case>.json`; by default none."""
+    resume: pathlib.Path | None = None
+    """Folder of an interrupted run to go on with, `<runs>/<name>`, with the same settings; by default a new run."""
 
 
 def load(config):
@@ -190,40 +193,52 @@ def finetune(config, split, strategy, encoder, head, x, y):
     return model, finetune_letters.fit(config, title, model, x, y, rate, steps, **options)
 
 
-def run_split(config, split, data, pretrained):
-    """Trains every arm on one split; yields its name, the network to serve, its history and its metrics."""
-    x, y, classes = data
-    few, rest = draw_split(config, y, split)
-    views = augment(config, x[few], split), np.tile(y[few], config.views)
-    encoder = build(config, pretrained)
-    test_features = encoder.predict(x[rest], batch_size=128, verbose=0)
-    heads = {arm: settings(config, arm) for arm in BASELINES}
-    for arm, head, history, seconds in finetune_letters.train_heads(
-        config, split, encoder, *views, len(few), len(classes), heads
-    ):
-        found = {"accuracy": accuracy(head, test_features, y[rest]), "seconds": seconds}
-        yield arm, head, history, {**found, **size(head)}
+class Split(NamedTuple):
+    """Where the labelled images and the test lie in the data, the views of the former, and the labels of these."""
 
-    trained = {}
-    for arm in config.strategy:
-        strategy = arm.removesuffix("_interpolated")
-        if strategy not in trained:
-            keras.utils.set_random_seed(split)
-            networks = build(config, pretrained), keras.models.clone_model(head)
-            if strategy != "full":  # from the trained head
-                networks[1].set_weights(head.get_weights())
-            before = [network.get_weights() for network in networks]
-            start = time.perf_counter()
-            model, history = finetune(config, split, strategy, *networks, *views)
-            costs = {"seconds": time.perf_counter() - start, **size(model)}
-            served = kt.finetuning.lora.merge(model) if strategy == "lora" else keras.Sequential(networks)
-            after = [network.get_weights() for network in served.layers]
-            trained[strategy] = served, before, after, history, costs
-        served, before, after, history, costs = trained[strategy]
+    few: np.ndarray
+    rest: np.ndarray
+    views: np.ndarray
+    labels: np.ndarray
+
+
+def draw(config, data, split):
+    """Returns the `Split` of a number."""
+    x, y, _ = data
+    few, rest = draw_split(config, y, split)
+    return Split(few, rest, augment(config, x[few], split), np.tile(y[few], config.views))
+
+
+def train_heads(config, split, data, drawn, pretrained):
+    """Trains the baselines; yields arm, head, metrics and history."""
+    x, y, classes = data
+    encoder = build(config, pretrained)
+    features = encoder.predict(x[drawn.rest], batch_size=128, verbose=0)
+    asked = {arm: settings(config, arm) for arm in BASELINES}
+    for arm, head, history, seconds in finetune_letters.train_heads(
+        config, split, encoder, drawn.views, drawn.labels, len(drawn.few), len(classes), asked
+    ):
+        measured = {"accuracy": accuracy(head, features, y[drawn.rest]), "seconds": seconds, **size(head)}
+        yield arm, head, measured, history
+
+
+def tune(config, split, strategy, data, drawn, pretrained, head):
+    """Fine-tunes from a trained head; yields each arm of the strategy, the network to serve, metrics and history."""
+    x, y, _ = data
+    networks = build(config, pretrained), keras.models.clone_model(head)
+    if strategy != "full":  # from the trained head
+        networks[1].set_weights(head.get_weights())
+    before = [network.get_weights() for network in networks]
+    start = time.perf_counter()
+    model, history = finetune(config, split, strategy, *networks, drawn.views, drawn.labels)
+    costs = {"seconds": time.perf_counter() - start, **size(model)}
+    served = kt.finetuning.lora.merge(model) if strategy == "lora" else keras.Sequential(networks)
+    after = [network.get_weights() for network in served.layers]
+    for arm in (arm for arm in config.strategy if arm.removesuffix("_interpolated") == strategy):
         share = 0.5 if arm.endswith("_interpolated") else 1.0
         for network, first, last in zip(served.layers, before, after):
             network.set_weights(kt.finetuning.interpolate(first, last, share))
-        yield arm, served, history, {"accuracy": accuracy(served, x[rest], y[rest]), **costs}
+        yield arm, served, {"accuracy": accuracy(served, x[drawn.rest], y[drawn.rest]), **costs}, history
 
 
 def size(model):
@@ -242,36 +257,54 @@ def size(model):
 
 def main(config):
     """Runs baselines and strategies over the splits, reports, draws, exports and verifies; returns the report."""
-    if len(set(config.splits)) < 2:
+    if len(config.splits) < 2:
         raise ValueError(f"Expected at least 2 splits for an interval; received {config.splits}.")
+    domain = config.data if config.data == "glyphs" else config.domain
+    case = f"{domain}_{config.backbone.partition(':')[0]}_{config.labels_per_class}"
+    run, pretrained = runs.Run(config, "finetune_photos", case), None
     x, y, classes = data = load(config)
-    pretrained = finetune_letters.pretrain(config) if config.backbone == "small_cnn" else None
-    metrics, histories, first = {}, {}, config.strategy[0]
-    for split in config.splits:
-        for arm, model, history, measured in run_split(config, split, data, pretrained):
-            print(f"split {split}, {arm}: {measured['accuracy']:.3f} in {measured['seconds']:.0f} s", flush=True)
-            metrics.setdefault(arm, {})[split] = measured
-            histories.setdefault(arm, []).append(history)
-            if (split, arm) == (config.splits[0], first):
-                served, weights = model, model.get_weights()
+    if config.backbone == "small_cnn":
+        pretrained = run.part("pretraining", lambda: ({}, {"encoder": finetune_letters.pretrain(config)}))[1]["encoder"]
+    metrics, histories, first, served, shown = {}, {}, config.strategy[0], None, None
 
-    served.set_weights(weights)  # the arm that is interpolated has changed them
-    few, rest = draw_split(config, y, config.splits[0])
-    shown = {"labelled": x[few], "views": augment(config, x[few], config.splits[0])[len(few) :]}
+    def part(split, train, kept):
+        found, networks = {}, {}
+        for arm, network, measured, history in train():
+            print(f"split {split}, {arm}: {measured['accuracy']:.3f} in {measured['seconds']:.0f} s", flush=True)
+            found[arm] = {"metrics": measured, "history": history}
+            if arm == kept:
+                networks[kept], weights = network, network.get_weights()
+        if networks:
+            networks[kept].set_weights(weights)  # another arm of the strategy has changed them
+        return found, networks
+
+    strategies = dict.fromkeys(arm.removesuffix("_interpolated") for arm in config.strategy)
+    for split in config.splits:
+        drawn = draw(config, data, split)
+        shown = shown or drawn
+        heads = functools.partial(train_heads, config, split, data, drawn, pretrained)
+        compute = functools.partial(part, split, heads, BASELINES[-1])
+        found, networks = run.part(f"heads, split {split}", compute, split)
+        for strategy in strategies:
+            tuned = functools.partial(tune, config, split, strategy, data, drawn, pretrained, networks[BASELINES[-1]])
+            compute = functools.partial(part, split, tuned, first if split == config.splits[0] else None)
+            more, ended = run.part(f"{strategy}, split {split}", compute, split)
+            served, found = served or ended.get(first), found | more
+        for arm, one in found.items():
+            metrics.setdefault(arm, {})[split] = one["metrics"]
+            histories.setdefault(arm, []).append(one["history"])
+
+    few, rest, views, _ = shown
     figures = {
-        "samples": pictures.samples(shown),
+        "samples": pictures.samples({"labelled": x[few], "views": views[len(few) :]}),
         "curves": pictures.curves({arm.removesuffix("_interpolated"): fits for arm, fits in histories.items()}),
         "predictions": pictures.predictions(x[rest], y[rest], served.predict(x[rest], verbose=0), classes),
     }
     extra = {"settings": SETTINGS[config.data], "histories": histories}
     report = kt.report.TransferReport(metrics, BASELINES, "accuracy", extra)
-    domain = config.data if config.data == "glyphs" else config.domain
-    case = f"{domain}_{config.backbone.partition(':')[0]}_{config.labels_per_class}"
     export = {"x": x[rest], "classes": classes, "metrics": metrics[first][config.splits[0]]}
-    return runs.finish(config, "finetune_photos", case, report, figures, model=served, **export)
+    return run.finish(report, figures, model=served, **export)
 
 
 if __name__ == "__main__":
-    import tyro
-
-    main(tyro.cli(Config, description=__doc__))
+    runs.command(main, Config, __doc__)

@@ -76,6 +76,8 @@ class Config:
     """Folder for the export, `<saved_models>/learn_episodes/<version>/`."""
     results: pathlib.Path | None = None
     """Folder that also gets the report, as `<results>/learn_episodes/<data>_<shots>.json`; by default none."""
+    resume: pathlib.Path | None = None
+    """Folder of an interrupted run to go on with, `<runs>/<name>`, with the same settings; by default a new run."""
 
 
 def load(config):
@@ -160,49 +162,66 @@ def main(config):
     """Trains and tests every arm, draws, exports and verifies; returns the record."""
     if config.steps > 100 and config.steps % 100:
         raise ValueError(f"Expected `steps` in hundreds; received {config.steps}.")
+    run = runs.Run(config, "learn_episodes", f"{config.data}_{config.shots}")
     training, validation, test = load(config)
     sizes = [(ways, shots, 15, config.test_episodes) for ways, shots in TESTS[config.data]]
     sizes += [(5, shots, 10, max(20, config.test_episodes // 5)) for shots in SHOTS]
-    new = functools.partial(build, config)
+    new, first = functools.partial(build, config), config.seeds[0]
     record, histories, tests, by_shots, kept = {}, {}, {}, {}, None
 
-    def test_arm(arm, seed, encoded, seconds, rate=None):
+    def tested(arm, seed, encoded, seconds, rate=None):
         count = len(TESTS[config.data])
-        asked = sizes if seed == config.seeds[0] else sizes[:count]
+        asked = sizes if seed == first else sizes[:count]
         reports = [r.to_dict() for r in measure(config, arm, seed, encoded, asked, rate)]
-        tests.setdefault(arm, []).append({"seed": seed, "seconds": seconds, "reports": reports[:count]})
-        by_shots.setdefault(arm, [report["accuracy"] for report in reports[count:]])
-        if rate:
-            tests[arm][-1]["rate"] = rate
+        found = {"seed": seed, "seconds": seconds, "reports": reports[:count]} | ({"rate": rate} if rate else {})
         print(f"{arm}, seed {seed}: " + ", ".join(f"{100 * r['accuracy']:.2f} %" for r in reports[:count]), flush=True)
+        return {"test": found, "by_shots": [report["accuracy"] for report in reports[count:]]}
 
-    for seed in config.seeds:
-        for arm in config.method:
-            start = time.perf_counter()
-            encoder, history = learn_letters.train(config, seed, training, functools.partial(few_shot, arm), new)
-            seconds = time.perf_counter() - start
-            test_arm(arm, seed, features(encoder, test), seconds)
-            histories.setdefault(arm, []).append(history)
-            kept = kept or encoder
-        if not config.baselines or (config.data == "pacs" and seed != config.seeds[0]):
-            continue  # on the features of a backbone, the baselines train nothing
+    def method(arm, seed):
         start = time.perf_counter()
+        encoder, history = learn_letters.train(config, seed, training, functools.partial(few_shot, arm), new)
+        found = tested(arm, seed, features(encoder, test), time.perf_counter() - start)
+        networks = {"encoder": encoder} if (arm, seed) == (config.method[0], first) else {}
+        return {"arms": {arm: found}, "histories": {arm: history}}, networks
+
+    def baselines(seed):
+        start, fits = time.perf_counter(), {}
         if config.data == "pacs":
             encoder = keras.Sequential([keras.Input((1024,)), layers.Identity()])
         else:
-            encoder, history = learn_letters.train_classifier(config, seed, training, new)
-            histories.setdefault("classifier", []).append(history)
+            encoder, fits["classifier"] = learn_letters.train_classifier(config, seed, training, new)
         seconds = time.perf_counter() - start
         simple = kt.models.simple_shot(encoder, encoder.predict(training[0], batch_size=512, verbose=0))
         chosen_on = [(5, 5, 15, 200)]
         known, unknown = (features(simple, data) for data in (validation, test))
         scores = {r: measure(config, "linear_head", seed, known, chosen_on, r)[0].mean for r in RATES}
-        test_arm("simple_shot", seed, unknown, seconds)
-        test_arm("nearest_neighbour", seed, features(encoder, test), seconds)
-        test_arm("linear_head", seed, unknown, seconds, max(RATES, key=scores.get))
-    if config.data != "pacs":
+        found = {
+            "simple_shot": tested("simple_shot", seed, unknown, seconds),
+            "nearest_neighbour": tested("nearest_neighbour", seed, features(encoder, test), seconds),
+            "linear_head": tested("linear_head", seed, unknown, seconds, max(RATES, key=scores.get)),
+        }
+        return {"arms": found, "histories": fits}, {}
+
+    def pixels(seed):
         flat = [keras.Input((28, 28, 1)), layers.Rescaling(1 / 255), layers.Flatten()]
-        test_arm("pixels", config.seeds[0], features(keras.Sequential(flat), test), 0.0)
+        found = tested("pixels", seed, features(keras.Sequential(flat), test), 0.0)
+        return {"arms": {"pixels": found}, "histories": {}}, {}
+
+    parts = []
+    for seed in config.seeds:
+        parts += [(arm, seed, functools.partial(method, arm)) for arm in config.method]
+        if config.baselines and (config.data != "pacs" or seed == first):
+            parts.append(("baselines", seed, baselines))  # on the features of a backbone they train nothing
+    if config.data != "pacs":
+        parts.append(("pixels", first, pixels))
+    for name, seed, compute in parts:
+        found, networks = run.part(f"{name}, seed {seed}", functools.partial(compute, seed), seed)
+        for arm, one in found["arms"].items():
+            tests.setdefault(arm, []).append(one["test"])
+            by_shots.setdefault(arm, one["by_shots"])
+        for arm, history in found["histories"].items():
+            histories.setdefault(arm, []).append(history)
+        kept = kept or networks.get("encoder")
 
     model = few_shot(config.method[0], kept)
     if config.method[0] == "prototypical":
@@ -213,10 +232,10 @@ def main(config):
         images = kt.datasets.pacs(PACS[-1], 128)
         export = {"preprocessing": backbone(config), "tolerance": 1e-2}
     record |= {"tests": tests, "shots": SHOTS, "by_shots": by_shots, "histories": histories}
-    case, figures = f"{config.data}_{config.shots}", draw(model, test, images[0], record, TESTS[config.data])
+    figures = draw(model, test, images[0], record, TESTS[config.data])
     export |= {"x": images[0][:8]}
     export |= {"requests": episodes.requests(images, [(*size, 3) for size in UNSEEN[config.data]])}
-    return runs.finish(config, "learn_episodes", case, record, figures, model=model, **export)
+    return run.finish(record, figures, model=model, **export)
 
 
 def draw(model, data, images, record, sizes):
@@ -233,6 +252,4 @@ def draw(model, data, images, record, sizes):
 
 
 if __name__ == "__main__":
-    import tyro
-
-    main(tyro.cli(Config, description=__doc__))
+    runs.command(main, Config, __doc__)

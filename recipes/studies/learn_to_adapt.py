@@ -12,6 +12,7 @@ whose letters, characters and baselines these are.
 """
 
 import dataclasses
+import functools
 import pathlib
 import time
 from typing import Literal
@@ -67,6 +68,8 @@ class Config:
     """Folder for the export, `<saved_models>/learn_to_adapt/<version>/`."""
     results: pathlib.Path | None = None
     """Folder that also gets the report, as `<results>/learn_to_adapt/<data>_<method>.json`; by default none."""
+    resume: pathlib.Path | None = None
+    """Folder of an interrupted run to go on with, `<runs>/<name>`, with the same settings; by default a new run."""
 
 
 def build(config):
@@ -135,16 +138,23 @@ def main(config):
     """Trains and tests, draws, exports and verifies; returns the record."""
     if config.steps > 500 and config.steps % 500:
         raise ValueError(f"Expected `steps` in five hundreds if more than that; received {config.steps}.")
+    run = runs.Run(config, "learn_to_adapt", f"{config.data}_{config.method}")
     training, _, test = learn_episodes.load(config)
     histories, tests, kept = [], [], None
-    for seed in config.seeds:
+
+    def part(seed):
         start = time.perf_counter()
         model, history = train(config, seed, training)
         seconds = time.perf_counter() - start
         report = measure(config, seed, model, test).to_dict()
-        tests.append({"seed": seed, "seconds": seconds, "reports": [report]})
-        histories.append(history)
-        kept = kept or model
+        found = {"test": {"seed": seed, "seconds": seconds, "reports": [report]}, "history": history}
+        return found, {"model": model} if seed == config.seeds[0] else {}
+
+    for seed in config.seeds:
+        found, networks = run.part(f"{config.method}, seed {seed}", functools.partial(part, seed), seed)
+        tests.append(found["test"])
+        histories.append(found["history"])
+        kept = kept or networks["model"]
 
     record = {"tests": {config.method: tests}, "histories": {config.method: histories}}
     figures = {
@@ -159,11 +169,8 @@ def main(config):
         "tolerance": 0.05 if config.method == "reptile" else 1e-4,
         "metrics": tests[0]["reports"][0],
     }
-    case = f"{config.data}_{config.method}"
-    return runs.finish(config, "learn_to_adapt", case, record, figures, model=kept, **export)
+    return run.finish(record, figures, model=kept, **export)
 
 
 if __name__ == "__main__":
-    import tyro
-
-    main(tyro.cli(Config, description=__doc__))
+    runs.command(main, Config, __doc__)

@@ -16,6 +16,7 @@ Measured numbers: `results/pretrain_views/<case>.json`, shown in the README.
 """
 
 import dataclasses
+import functools
 import math
 import pathlib
 import time
@@ -69,6 +70,8 @@ class Config:
     """Folder for the export, `<saved_models>/pretrain_views/<version>/`."""
     results: pathlib.Path | None = None
     """Folder that also gets the report, as `<results>/pretrain_views/<case>.json`; by default none."""
+    resume: pathlib.Path | None = None
+    """Folder of an interrupted run to go on with, `<runs>/<name>`, with the same settings; by default a new run."""
 
 
 def load(config):
@@ -182,8 +185,11 @@ def patch_errors(model, images):
     return dict(zip(("error", "patch_mean"), (sums / len(images)).tolist()))
 
 
-def few_labels(config, seed, encoder, features, x, y, others):
-    """Returns `{arm: {"validation", "test", ...}}` for each number of labels; `others` are features of baselines."""
+def few_labels(config, seed, encoder, features, x, y, others, part):
+    """Returns `{arm: {"validation", "test", ...}}` for each number of labels.
+
+    `others` are features of baselines; `part` is that of the run, which keeps what each training found.
+    """
     measured, classes = {}, len(np.unique(y["train"]))
 
     def new_head():
@@ -202,12 +208,17 @@ def few_labels(config, seed, encoder, features, x, y, others):
             return best_of(train, x, y)
 
         probe, found = probe_few(features, y, few)
-        arms = {"probe": found}
-        arms["lp_ft"] = tuned(encoder, lambda probe=probe: probe_head(probe))
-        arms["fine_tuned"] = tuned(encoder, new_head)
+        trained = {
+            "lp_ft": lambda probe=probe, tuned=tuned: tuned(encoder, lambda: probe_head(probe)),
+            "fine_tuned": lambda tuned=tuned: tuned(encoder, new_head),
+        }
         if config.baselines:
-            keras.utils.set_random_seed(seed)
-            arms["twin"] = tuned(build_encoder(config, x["train"].shape[1:]), new_head)
+            trained["twin"] = lambda tuned=tuned: tuned(build_encoder(config, x["train"].shape[1:]), new_head)
+        arms = {"probe": found}
+        for arm, run in trained.items():
+            name = f"{per_class} labels of each class, {arm}, seed {seed}"
+            arms[arm] = part(name, lambda run=run: (run(), {}), seed)[0]
+        if config.baselines:
             for name, baseline in others.items():
                 arms[f"{name}_probe"] = probe_few(baseline, y, few)[1]
         measured[per_class] = arms
@@ -232,43 +243,53 @@ def compare(few):
 
 def main(config):
     """Pretrains, probes, fine-tunes, draws, exports and verifies; returns the record."""
+    run = runs.Run(config, "pretrain_views", f"{config.images.name if config.images else config.data}_{config.method}")
     (images, labels), (test, test_labels), names = load(config)
     probed = len(names) > 1
     x, y = pretrain_images.hold_out(images, labels, test, test_labels)
     between = (x["train"][:5000], y["train"][:5000], x["validation"], y["validation"]) if probed else None
     full, few, histories, seconds, patches, kept = {}, {n: {} for n in config.labels_per_class}, [], {}, {}, None
+
+    def pretrained(seed):
+        model, _, history, took = pretrain(config, seed, images, labels, between)
+        found = {"history": history, "seconds": took}
+        return found | ({"patches": patch_errors(model, test)} if config.method == "mae" else {}), {"model": model}
+
+    def all_labels(features):
+        return {arm: probes(one, y) for arm, one in features.items()}, {}
+
     for seed in config.seeds:
-        model, encoder, history, seconds[seed] = pretrain(config, seed, images, labels, between)
-        histories.append(history)
+        found, networks = run.part(f"{config.method}, seed {seed}", functools.partial(pretrained, seed), seed)
+        model = networks["model"]
+        histories.append(found["history"])
+        seconds[seed] = found["seconds"]
+        patches |= {seed: found["patches"]} if "patches" in found else {}
         kept = kept or model
-        if config.method == "mae":
-            patches[seed] = patch_errors(model, test)
         if not probed:
             continue
-        features = {part: model.predict(rows, batch_size=500, verbose=0) for part, rows in x.items()}
-        full.setdefault(config.method, {})[seed] = probes(features, y)
-        others = {}
+        features, others = {part: model.predict(rows, batch_size=500, verbose=0) for part, rows in x.items()}, {}
         if config.baselines:
             keras.utils.set_random_seed(seed)
             random = build_encoder(config, images.shape[1:])
             others["random"] = {part: random.predict(rows, batch_size=500, verbose=0) for part, rows in x.items()}
             others["pixels"] = {part: rows.reshape(len(rows), -1) / np.float32(255) for part, rows in x.items()}
-            for name, baseline in others.items():
-                full.setdefault(name, {})[seed] = probes(baseline, y)
-        print(f"seed {seed}, all labels: { {arm: found[seed] for arm, found in full.items()} }", flush=True)
-        for per_class, arms in few_labels(config, seed, encoder, features, x, y, others).items():
-            for arm, run in arms.items():
-                few[per_class].setdefault(arm, {})[seed] = run
+        measure = functools.partial(all_labels, {config.method: features, **others})
+        found, _ = run.part(f"all labels, seed {seed}", measure, seed)
+        for arm, one in found.items():
+            full.setdefault(arm, {})[seed] = one
+        print(f"seed {seed}, all labels: {found}", flush=True)
+        for per_class, arms in few_labels(config, seed, model.encoder, features, x, y, others, run.part).items():
+            for arm, one in arms.items():
+                few[per_class].setdefault(arm, {})[seed] = one
 
     reports = {n: report for n, arms in few.items() if len(config.seeds) > 1 and arms and (report := compare(arms))}
     record = {"seconds": seconds, "all_labels": full, "few_labels": few}
     record |= {"hidden_patches": patches} if patches else {}
-    record |= {"parameters": encoder.count_params(), "histories": histories}
+    record |= {"parameters": model.encoder.count_params(), "histories": histories}
     record["reports"] = {n: report.to_dict() for n, report in reports.items()}
-    case = f"{config.images.name if config.images else config.data}_{config.method}"
     figures = draw_pictures(config, kept, histories, test, test_labels, names)
     texts = [f"{n} labels of each class; chosen: {report.extra['chosen']}\n{report}" for n, report in reports.items()]
-    return runs.finish(config, "pretrain_views", case, record, figures, "\n\n".join(texts), model=kept, x=test)
+    return run.finish(record, figures, "\n\n".join(texts), model=kept, x=test)
 
 
 def draw_pictures(config, model, histories, images, labels, names):
@@ -297,6 +318,4 @@ def draw_pictures(config, model, histories, images, labels, names):
 
 
 if __name__ == "__main__":
-    import tyro
-
-    main(tyro.cli(Config, description=__doc__))
+    runs.command(main, Config, __doc__)

@@ -20,7 +20,7 @@ import keras
 from keras import layers
 
 import keras_transfer as kt
-from recipes import train_attributes
+from recipes import runs, train_attributes
 from recipes.train_attributes import UNITS, VALIDATION, stages, tower
 
 WEIGHTINGS = {
@@ -100,10 +100,8 @@ def main(config):
         return ARCHITECTURES[config.architecture](heads, weighting=WEIGHTINGS[config.weighting](), missing=-1)
 
     case = f"{config.data}_{config.architecture}_{config.weighting}"
-    return train_attributes.main(config, load(config), make, "train_tasks", case)
+    return train_attributes.main(config, load, make, "train_tasks", case)
 
 
 if __name__ == "__main__":
-    import tyro
-
-    main(tyro.cli(Config, description=__doc__))
+    runs.command(main, Config, __doc__)

@@ -15,7 +15,7 @@ def run(tmp_path_factory):
     """A short run of the smallest pair."""
     folder = tmp_path_factory.mktemp("run")
     config = adapt_digits.Config(pair="digits_photos", seeds=(0, 1), steps=18, **folders(folder))
-    return folder, adapt_digits.main(config, load("digits_photos"))
+    return folder, adapt_digits.main(config, lambda config: load(config.pair))
 
 
 def test_record_pictures_and_export(run):

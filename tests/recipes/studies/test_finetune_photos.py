@@ -25,10 +25,13 @@ def arms(pretrained):
     """Every arm on one split: the model that it serves and its metrics."""
     config = finetune_photos.Config(strategy=ARMS, **SHORT)
     data = finetune_photos.load(config)
-    return {
-        arm: (model.get_weights(), measured)
-        for arm, model, _, measured in finetune_photos.run_split(config, 0, data, pretrained)
-    }
+    drawn, found, head = finetune_photos.draw(config, data, 0), {}, None
+    for arm, head, measured, _ in finetune_photos.train_heads(config, 0, data, drawn, pretrained):
+        found[arm] = head.get_weights(), measured
+    for strategy in dict.fromkeys(arm.removesuffix("_interpolated") for arm in ARMS):
+        for arm, model, measured, _ in finetune_photos.tune(config, 0, strategy, data, drawn, pretrained, head):
+            found[arm] = model.get_weights(), measured
+    return found
 
 
 def test_costs_of_every_arm(arms):
