@@ -14,8 +14,8 @@ on_tensorflow = pytest.mark.skipif(
 def trained(name, weighting, x=X, y=Y):
     """A model after one step of plain SGD."""
     keras.utils.set_random_seed(0)
-    model = of_tasks(ARCHITECTURES[name](weighting=weighting, missing=-1), keras.optimizers.SGD(1.0))
-    model.train_on_batch(x, y)
+    model = ARCHITECTURES[name](weighting=weighting, missing=-1)
+    of_tasks(model, keras.optimizers.SGD(1.0), run_eagerly=True).train_on_batch(x, y)
     return model
 
 

@@ -11,13 +11,13 @@ def flat(model):
     return [np.concatenate([np.ravel(w) for w in tower.get_weights()]) for tower in model.towers.values()]
 
 
-def made(**settings):
+def made(run_eagerly=False, **settings):
     keras.utils.set_random_seed(0)
-    return of_tasks(kt.models.SoftSharing(each(encoder), heads(), missing=-1, **settings))
+    return of_tasks(kt.models.SoftSharing(each(encoder), heads(), missing=-1, **settings), run_eagerly=run_eagerly)
 
 
 def test_the_pull_is_half_the_squared_distance_of_two_towers():
-    model = made(pull_weight=0.0)
+    model = made(pull_weight=0.0, run_eagerly=True)
     a, b = flat(model)
     logs = model.train_on_batch(X, Y, return_dict=True)
     np.testing.assert_allclose(logs["pull_term"], np.square(a - b).sum() / 2, rtol=1e-5)

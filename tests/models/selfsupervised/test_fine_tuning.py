@@ -5,14 +5,14 @@ import numpy as np
 import pytest
 
 import keras_transfer as kt
-from tests.contract import METHODS, compiled
+from tests.contract import METHODS, compiled, eagerly
 
 SELF_SUPERVISED = ("SimCLR", "SupCon", "BYOL", "SimSiam", "BarlowTwins", "VICReg", "MAE", "Inpainting")
 
 
 def trained(name):
     """A pretrained encoder, labelled rows for it, and a new head."""
-    model, (rows, _) = METHODS[name].make(), METHODS[name].plain
+    model, (rows, _) = eagerly(METHODS[name].make)(), METHODS[name].plain
     model.train_on_batch(*METHODS[name].batch)
     head = keras.Sequential([keras.Input(model.encoder.output_shape[1:]), keras.layers.Dense(3)])
     return model.encoder, head, rows, np.arange(len(rows), dtype="int32") % 3
@@ -33,7 +33,7 @@ def test_lora_and_rates_for_layers(name):
 
 def test_l2sp_starts_from_its_weights(tmp_path):
     encoder, head, x, y = trained("SimCLR")
-    model = compiled(kt.models.L2SP(encoder, head))
+    model = compiled(kt.models.L2SP(encoder, head), run_eagerly=True)
     assert model.train_on_batch(x, y, return_dict=True)["start_term"] == 0.0
     version = kt.export(model, tmp_path / "classes", x)
     assert max(kt.serving.verify(version, model, x).differences.values()) <= 1e-5

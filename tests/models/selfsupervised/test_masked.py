@@ -35,7 +35,7 @@ def test_mae_does_not_see_what_is_hidden():
 
 @pytest.mark.parametrize("normalize", [False, True])
 def test_mae_loss_by_hand(normalize):
-    model, x = unlabelled(kt.models.MAE(*vit(), normalize=normalize)), images()[1][0]
+    model, x = unlabelled(kt.models.MAE(*vit(), normalize=normalize), run_eagerly=True), images()[1][0]
     found = outputs(model, x)
     squares = x.reshape(8, 4, 2, 4, 2).transpose(0, 1, 3, 2, 4).reshape(8, 16, 4) / 255
     if normalize:
@@ -74,7 +74,7 @@ def test_inpainting_hides_a_rectangle_and_does_not_see_it():
 
 
 def test_inpainting_loss_by_hand():
-    model, x = unlabelled(kt.models.Inpainting(*image_networks())), images()[1][0]
+    model, x = unlabelled(kt.models.Inpainting(*image_networks()), run_eagerly=True), images()[1][0]
     found = outputs(model, x)
     errors = np.square(found["predicted"] - x / 255)
     model.seed_generator.state.assign(np.array([1, 2], model.seed_generator.state.dtype))
