@@ -54,8 +54,8 @@ def test_mae_learns_to_predict_one_brightness():
     encoder = kt.backbones.small_vit((8, 8, 1), patch_size=2, dim=32, blocks=1)
     model = kt.models.MAE(encoder, kt.backbones.small_vit_decoder(encoder, dim=32), hidden=0.5, normalize=False)
     model.compile(keras.optimizers.Adam(3e-3))
-    history = model.fit({"image": plain}, batch_size=64, epochs=40, verbose=0).history["reconstruction_term"]
-    assert history[-1] < 0.5 * (plain / 255).var()
+    history = model.fit({"image": np.tile(plain, (10, 1, 1, 1))}, batch_size=64, epochs=4, verbose=0).history
+    assert history["reconstruction_term"][-1] < 0.5 * (plain / 255).var()
 
 
 def test_inpainting_hides_a_rectangle_and_does_not_see_it():
