@@ -23,6 +23,7 @@ from keras import layers
 import keras_transfer as kt
 from recipes import pictures, runs
 
+IMAGES = 4000  # of Georgian letters, those to train on among them
 BASELINES = ("head", "head_augmented")  # on the plain images, and on their views
 
 
@@ -59,7 +60,7 @@ class Config:
 def load():
     """Returns images of Georgian letters, their labels and the letters."""
     letters = kt.datasets.script_letters("georgian")
-    return *kt.datasets.glyphs(letters, n=4000, seed=1)[:2], list(letters)
+    return *kt.datasets.glyphs(letters, n=IMAGES, seed=1)[:2], list(letters)
 
 
 def pretrain(config):

@@ -1,3 +1,4 @@
+import gc
 import json
 import os
 import pathlib
@@ -18,6 +19,13 @@ def pytest_collection_modifyitems(items):
     """Slow files first: workers take files in this order, and none is left with a long one at the end."""
     places = {path: place for place, path in enumerate(SLOWEST)}
     items.sort(key=lambda item: min((p for path, p in places.items() if item.nodeid.startswith(path)), default=99))
+
+
+def pytest_runtest_teardown(item, nextitem):
+    """What a file leaves is not looked at by each later collection of garbage, which would take ever longer."""
+    if nextitem is not None and nextitem.path != item.path:
+        gc.collect()
+        gc.freeze()
 
 
 @pytest.fixture

@@ -42,9 +42,9 @@ def discriminator():
     return network(DIM, 1)
 
 
-def compiled(model, optimizer=None):
+def compiled(model, optimizer=None, **arguments):
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(optimizer or keras.optimizers.SGD(0.1, momentum=0.9), loss, metrics=["accuracy"])
+    model.compile(optimizer or keras.optimizers.SGD(0.1, momentum=0.9), loss, metrics=["accuracy"], **arguments)
     return model
 
 
@@ -90,9 +90,9 @@ def heads():
     return {"whole": head(), "half": head()}
 
 
-def of_tasks(model, optimizer=None):
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(optimizer or keras.optimizers.SGD(0.1, momentum=0.9), loss, weighted_metrics=[["accuracy"]] * 2)
+def of_tasks(model, optimizer=None, **arguments):
+    loss, metrics = keras.losses.SparseCategoricalCrossentropy(from_logits=True), [["accuracy"]] * 2
+    model.compile(optimizer or keras.optimizers.SGD(0.1, momentum=0.9), loss, weighted_metrics=metrics, **arguments)
     return model
 
 
@@ -136,8 +136,8 @@ def free_projector():
     return network(DIM, DIM, use_bias=False)
 
 
-def unlabelled(model, optimizer=None):
-    model.compile(optimizer or keras.optimizers.SGD(0.1, momentum=0.9))
+def unlabelled(model, optimizer=None, **arguments):
+    model.compile(optimizer or keras.optimizers.SGD(0.1, momentum=0.9), **arguments)
     return model
 
 

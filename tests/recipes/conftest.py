@@ -4,14 +4,17 @@ import keras
 import numpy as np
 import pytest
 
-from recipes import episodes, pictures
+from recipes import episodes, finetune_letters, pictures
 
 
 @pytest.fixture(scope="session", autouse=True)
 def sparing():
-    """Letters in episodes are few, and rendered once for all tests of a process; t-SNE takes as few steps as it can."""
+    """Letters are few, and rendered once for all tests of a process; t-SNE takes as few steps as it can."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(episodes, "EXAMPLES", 40)
+        patch.setattr(episodes, "TRAINING_SCRIPTS", ("greek",))
+        patch.setattr(episodes, "TEST_SCRIPTS", ("georgian",))
+        patch.setattr(finetune_letters, "IMAGES", 1000)
         patch.setattr(episodes, "load", functools.cache(episodes.load))
         patch.setattr(pictures, "TSNE_STEPS", 250)
         yield

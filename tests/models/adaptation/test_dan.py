@@ -10,7 +10,7 @@ def test_terms_by_hand():
     x, y = toy.batch()
     networks = toy.networks()
     model = kt.models.DAN(networks["encoder"], networks["head"], mmd_weight=0.3)
-    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True), run_eagerly=True)
     outputs = toy.checked_outputs(model, x)
     task = toy.cross_entropy(y, outputs["prediction"])
     mmd = mmd_by_hand(outputs["source"], outputs["target"])
@@ -23,5 +23,4 @@ def test_beats_the_source_only_baseline():
     def make(encoder, head, discriminator):
         return kt.models.DAN(encoder, head, mmd_weight=3.0)
 
-    for seed, baseline in zip(toy.SEEDS, toy.source_only()):
-        assert toy.target_accuracy(make, seed) > baseline + 0.25
+    assert toy.target_accuracy(make) > toy.source_only() + toy.MARGIN

@@ -5,8 +5,9 @@ import keras_transfer as kt
 from tests.models.adaptation import toy
 
 
-def compiled(model, learning_rate=0.0):
-    model.compile(keras.optimizers.Adam(learning_rate), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+def compiled(model, learning_rate=0.0, run_eagerly=True):
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(learning_rate), loss, run_eagerly=run_eagerly)
     return model
 
 
@@ -47,7 +48,7 @@ def test_discriminator_tells_separable_domains_apart():
     keras.utils.set_random_seed(0)
     (x, y), new = toy.domain(256, rng), toy.domain(1000, rng)[0]
     encoder = keras.Sequential([keras.Input((2,)), keras.layers.Dense(toy.DIM)])  # linear: loses nothing
-    model = compiled(kt.models.DANN(**{**toy.networks(), "encoder": encoder}, reversal=0.0), learning_rate=0.05)
+    model = compiled(kt.models.DANN(**{**toy.networks(), "encoder": encoder}, reversal=0.0), 0.05, run_eagerly=False)
     model.fit(kt.streams.domains((x, y), x + 4.0, batch_size=64, seed=0), epochs=10, verbose=0)
     outputs = model({"source": new, "target": new + 4.0})
     accuracy = np.mean([outputs["source_domain"].numpy() < 0, outputs["target_domain"].numpy() > 0])
@@ -70,5 +71,4 @@ def test_beats_the_source_only_baseline():
     def make(**networks):
         return kt.models.DANN(**networks, reversal=kt.schedules.DannRamp(toy.STEPS))
 
-    for seed, baseline in zip(toy.SEEDS, toy.source_only()):
-        assert toy.target_accuracy(make, seed) > baseline + 0.25
+    assert toy.target_accuracy(make) > toy.source_only() + toy.MARGIN

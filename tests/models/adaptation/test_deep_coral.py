@@ -9,7 +9,7 @@ def test_terms_by_hand():
     x, y = toy.batch()
     networks = toy.networks()
     model = kt.models.DeepCORAL(networks["encoder"], networks["head"], coral_weight=30.0)
-    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True), run_eagerly=True)
     outputs = toy.checked_outputs(model, x)
     task = toy.cross_entropy(y, outputs["prediction"])
     difference = np.cov(outputs["source"], rowvar=False) - np.cov(outputs["target"], rowvar=False)
@@ -23,5 +23,4 @@ def test_beats_the_source_only_baseline():
     def make(encoder, head, discriminator):
         return kt.models.DeepCORAL(encoder, head, coral_weight=30.0)
 
-    for seed, baseline in zip(toy.SEEDS, toy.source_only()):
-        assert toy.target_accuracy(make, seed) > baseline + 0.25
+    assert toy.target_accuracy(make) > toy.source_only() + toy.MARGIN

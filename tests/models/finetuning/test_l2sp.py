@@ -18,8 +18,8 @@ def batch(seed=0):
     return rng.normal(size=(12, 8)).astype("float32"), rng.integers(0, 3, 12)
 
 
-def compiled(model, optimizer="sgd"):
-    model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+def compiled(model, optimizer="sgd", run_eagerly=True):
+    model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True), run_eagerly=run_eagerly)
     return model
 
 
@@ -50,7 +50,7 @@ def test_what_is_free():
     encoder, head = networks(batch_norm=True)
     start = kernels(encoder)
     model = kt.models.L2SP(encoder, head, start_weight=1.0)
-    model.compile(keras.optimizers.SGD(0.5), lambda y, y_pred: 0.0 * y_pred[:, 0])
+    model.compile(keras.optimizers.SGD(0.5), lambda y, y_pred: 0.0 * y_pred[:, 0], run_eagerly=True)
     encoder.set_weights([w + 1.0 for w in encoder.get_weights()])
     before = {w.path: w.numpy() for w in encoder.trainable_weights}
     for _ in range(2):
@@ -109,7 +109,7 @@ def test_beats_plain_fine_tuning():
 
     def fit(model, data):
         stream = tf.data.Dataset.from_tensors(data).repeat(200)
-        compiled(model, keras.optimizers.Adam(0.03)).fit(stream, shuffle=False, verbose=0)
+        compiled(model, keras.optimizers.Adam(0.03), run_eagerly=False).fit(stream, shuffle=False, verbose=0)
 
     def new_head(classes):
         return keras.Sequential([keras.Input((8,)), keras.layers.Dense(classes)])

@@ -13,7 +13,7 @@ def test_head_adapts_by_hand():
     encoder = keras.Sequential([keras.Input((8,)), layers.Dense(4, activation="tanh")])
     head = keras.Sequential([keras.Input((4,)), layers.Dense(1, use_bias=False)])
     model = kt.models.ANIL(encoder, head, steps=2, rate=0.3)
-    model.compile("sgd", "mse")
+    model.compile("sgd", "mse", run_eagerly=True)
     (x, _), _ = episode_batch()
     support, query = x["support"][0], x["query"]
     targets = rng.normal(size=(*support.shape[:2], 1)).astype("float32")

@@ -26,7 +26,7 @@ def test_gradient_by_hand(first_order, learn_rates):
     """w' = w - r g, g = 2a(wa - b); L = (w'c - d)^2; dL/dw = 2c(w'c - d)(1 - 2ra^2), and dL/dr = -2c(w'c - d) g."""
     w, r, a, b, c, d = 0.5, 0.1, 1.5, 2.0, -0.7, 1.0
     model = kt.models.MAML(line(w), rate=r, first_order=first_order, learn_rates=learn_rates)
-    model.compile(keras.optimizers.SGD(1.0), "mse")
+    model.compile(keras.optimizers.SGD(1.0), "mse", run_eagerly=True)
     logs = model.train_on_batch(*task(a, b, c, d), return_dict=True)
     gradient = 2 * a * (w * a - b)
     adapted = w - r * gradient
@@ -53,7 +53,7 @@ def test_steps_by_hand_and_other_steps_in_the_test():
 def test_frozen_layers_do_not_adapt():
     net = keras.Sequential([keras.Input((8,)), layers.Dense(6), layers.Dense(3)])
     net.layers[0].trainable = False
-    model = compiled(kt.models.MAML(net, rate=0.5))
+    model = compiled(kt.models.MAML(net, rate=0.5), run_eagerly=True)
     (x, y), _ = episode_batch()
     adapted = model.adapt(x["support"][0][0], x["support"][1][0])
     np.testing.assert_array_equal(adapted.get_weights()[0], net.get_weights()[0])
@@ -63,15 +63,14 @@ def test_frozen_layers_do_not_adapt():
     np.testing.assert_array_equal(before[0], net.get_weights()[0])
 
 
-def test_beats_the_same_steps_from_plain_training():
+def test_beats_the_same_steps_from_random_weights():
     """Classes are numbered anew in every task: only adaptation can help, and it needs weights made for it."""
     keras.utils.set_random_seed(0)
-    batches = [episode_batch(seed=seed, episodes=16)[0] for seed in range(60)]
-    new = episode_batch(seed=1000, episodes=100)[0]
-    model = compiled(kt.models.MAML(network(8, 3), rate=0.1), keras.optimizers.Adam(0.02))
+    new = episode_batch(seed=1000, shots=5, episodes=100)[0]
+    model = compiled(kt.models.MAML(network(8, 3), rate=0.4), keras.optimizers.Adam(0.05))
     model.network.layers[-1].set_weights([np.random.default_rng(0).normal(size=(8, 3)), np.zeros(3)])
     before = model.evaluate(*new, verbose=0, return_dict=True)["accuracy"]
-    for x, y in batches:
-        model.train_on_batch(x, y)
+    for seed in range(100):
+        model.train_on_batch(*episode_batch(seed=seed, shots=5, episodes=8)[0])
     after = model.evaluate(*new, verbose=0, return_dict=True)["accuracy"]
-    assert before < 0.55 and after > before + 0.2
+    assert after > before + 0.2  # of ten seeds 0.38 to 0.50 before, 0.78 to 0.88 after

@@ -47,7 +47,7 @@ def test_beats_its_untrained_self_on_new_classes():
 def test_answers_do_not_depend_on_other_queries():
     """BatchNormalization trains on the batch and serves its averages."""
     encoder = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4), keras.layers.BatchNormalization()])
-    model = compiled(kt.models.PrototypicalNetwork(encoder))
+    model = compiled(kt.models.PrototypicalNetwork(encoder), run_eagerly=True)
     (x, y), _ = episode_batch()
     statistics = encoder.layers[-1].moving_mean.numpy()
     model.train_on_batch(x, y)

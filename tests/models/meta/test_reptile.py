@@ -24,7 +24,7 @@ def test_moves_to_the_mean_of_the_adapted_weights():
     net = keras.Sequential([keras.Input((4,)), layers.Dense(1, use_bias=False)])
     start, moment = net.get_weights()[0], np.zeros((4, 1))
     model = kt.models.Reptile(net, steps=5, rate=0.05, batch_size=3)
-    model.compile(keras.optimizers.SGD(1.0), "mse")
+    model.compile(keras.optimizers.SGD(1.0), "mse", run_eagerly=True)
     for number in range(3):  # moments go on where the mean of the tasks' left them
         found = [adam(start, moment, *task, 5, 5 * number, rate=0.05, size=3) for task in zip(x, y)]
         logs = model.train_on_batch({"support": (x, y), "query": x}, y, return_dict=True)

@@ -50,7 +50,7 @@ def test_no_loop_is_left_in_dense_networks(method, monkeypatch):
     import tensorflow as tf
 
     monkeypatch.setattr(tf, "vectorized_map", functools.partial(tf.vectorized_map, fallback_to_while_loop=False))
-    compiled(method(dense())).train_on_batch(*episode_batch()[0])
+    compiled(method(dense()), run_eagerly=True).train_on_batch(*episode_batch()[0])
 
 
 def test_convolutions_and_dense_networks_learn_by_the_same_gradient(monkeypatch):
@@ -58,7 +58,7 @@ def test_convolutions_and_dense_networks_learn_by_the_same_gradient(monkeypatch)
     weights = []
     for kinds in ((), layers.Dense):  # Dense named as a convolution is unrolled
         monkeypatch.setattr(shared, "_CONVOLUTIONS", kinds)
-        model = compiled(kt.models.MAML(dense(), steps=2, rate=0.3, learn_rates=True))
+        model = compiled(kt.models.MAML(dense(), steps=2, rate=0.3, learn_rates=True), run_eagerly=True)
         model.train_on_batch(*episode_batch()[0])
         weights.append(model.get_weights())
     for a, b in zip(*weights):

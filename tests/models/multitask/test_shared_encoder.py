@@ -11,10 +11,11 @@ on_tensorflow = pytest.mark.skipif(
 )
 
 
-def made(weighting=None, missing=-1, rate=1.0):
+def made(weighting=None, missing=-1, rate=1.0, run_eagerly=True):
+    """A model for a few steps, which tracing would only make slow."""
     keras.utils.set_random_seed(0)
     model = kt.models.SharedEncoder(encoder(), heads(), weighting, missing)
-    return of_tasks(model, keras.optimizers.SGD(rate))
+    return of_tasks(model, keras.optimizers.SGD(rate), run_eagerly=run_eagerly)
 
 
 def step(weighting, y=Y):
@@ -147,7 +148,7 @@ def test_cosines_are_those_of_the_gradients():
 )
 def test_contract_with_weightings(weighting):
     def make():
-        return made(weighting(), rate=0.1)
+        return made(weighting(), rate=0.1, run_eagerly=False)
 
     kt.testing.check_model(make, (X, Y), (X, Y), export=False)
 

@@ -11,7 +11,7 @@ def weights(*networks):
 
 
 def test_teacher_begins_as_the_student_and_follows_it():
-    model = unlabelled(kt.models.BYOL(encoder(), projector(), projector(), momentum=0.9))
+    model = unlabelled(kt.models.BYOL(encoder(), projector(), projector(), momentum=0.9), run_eagerly=True)
     students, teachers = (model.encoder, model.projector), (model.teacher_encoder, model.teacher_projector)
     for s, t in zip(weights(*students), weights(*teachers)):
         np.testing.assert_array_equal(s, t)
@@ -23,7 +23,7 @@ def test_teacher_begins_as_the_student_and_follows_it():
 
 
 def test_loss_by_hand():
-    model = unlabelled(kt.models.BYOL(encoder(), projector(), network(16, 16, "tanh")))
+    model = unlabelled(kt.models.BYOL(encoder(), projector(), network(16, 16, "tanh")), run_eagerly=True)
     x = views()[0][0]
 
     def unit(x):
@@ -38,7 +38,7 @@ def test_loss_by_hand():
 
 def test_teacher_is_normalised_by_its_batch_and_learns_nothing_by_gradient():
     normalized = keras.Sequential([encoder(), keras.layers.BatchNormalization()])
-    model = unlabelled(kt.models.BYOL(normalized, projector(), projector(), momentum=1.0))
+    model = unlabelled(kt.models.BYOL(normalized, projector(), projector(), momentum=1.0), run_eagerly=True)
     teacher = model.teacher_encoder
     before = teacher.get_weights()
     model.train_on_batch(views()[0][0])

@@ -35,7 +35,7 @@ def test_mae_does_not_see_what_is_hidden():
 
 @pytest.mark.parametrize("normalize", [False, True])
 def test_mae_loss_by_hand(normalize):
-    model, x = unlabelled(kt.models.MAE(*vit(), normalize=normalize)), images()[1][0]
+    model, x = unlabelled(kt.models.MAE(*vit(), normalize=normalize), run_eagerly=True), images()[1][0]
     found = outputs(model, x)
     squares = x.reshape(8, 4, 2, 4, 2).transpose(0, 1, 3, 2, 4).reshape(8, 16, 4) / 255
     if normalize:
@@ -54,8 +54,8 @@ def test_mae_learns_to_predict_one_brightness():
     encoder = kt.backbones.small_vit((8, 8, 1), patch_size=2, dim=32, blocks=1)
     model = kt.models.MAE(encoder, kt.backbones.small_vit_decoder(encoder, dim=32), hidden=0.5, normalize=False)
     model.compile(keras.optimizers.Adam(3e-3))
-    history = model.fit({"image": plain}, batch_size=64, epochs=40, verbose=0).history["reconstruction_term"]
-    assert history[-1] < 0.5 * (plain / 255).var()
+    history = model.fit({"image": np.tile(plain, (10, 1, 1, 1))}, batch_size=64, epochs=4, verbose=0).history
+    assert history["reconstruction_term"][-1] < 0.5 * (plain / 255).var()
 
 
 def test_inpainting_hides_a_rectangle_and_does_not_see_it():
@@ -74,7 +74,7 @@ def test_inpainting_hides_a_rectangle_and_does_not_see_it():
 
 
 def test_inpainting_loss_by_hand():
-    model, x = unlabelled(kt.models.Inpainting(*image_networks())), images()[1][0]
+    model, x = unlabelled(kt.models.Inpainting(*image_networks()), run_eagerly=True), images()[1][0]
     found = outputs(model, x)
     errors = np.square(found["predicted"] - x / 255)
     model.seed_generator.state.assign(np.array([1, 2], model.seed_generator.state.dtype))

@@ -5,8 +5,10 @@ from recipes.studies import learn_episodes
 from tests.recipes.runs import check_run, folders
 
 
-def test_a_short_run(tmp_path):
-    """One method beside all baselines."""
+def test_a_short_run(tmp_path, monkeypatch):
+    """One method beside all baselines, on fewer sizes of episodes."""
+    monkeypatch.setitem(learn_episodes.TESTS, "glyphs", ((5, 1), (20, 5)))
+    monkeypatch.setattr(learn_episodes, "SHOTS", (1, 10))
     settings = {"method": ("matching",), "seeds": (0,), "steps": 2, "ways": 20, "queries": 2, "test_episodes": 20}
     record = learn_episodes.main(learn_episodes.Config(**settings, **folders(tmp_path)))
     pictures = ("episode", "embedding", "accuracy", "shots", "curves")
@@ -16,7 +18,7 @@ def test_a_short_run(tmp_path):
         assert [tested["seed"] for tested in runs] == [0] and len(record["by_shots"][arm]) == len(learn_episodes.SHOTS)
         for tested in runs:
             sizes = [(report["protocol"]["ways"], report["protocol"]["shots"]) for report in tested["reports"]]
-            assert sizes == [*learn_episodes.SIZES]
+            assert sizes == [(5, 1), (20, 5)]
             for report in tested["reports"]:
                 assert report["episodes"] == 20 and report["transductive"] is False and 0 <= report["accuracy"] <= 1
                 assert report["protocol"]["batch_norm"] == ("none" if arm == "pixels" else "moving averages")
