@@ -1,4 +1,4 @@
-"""Every use of a private name of Keras: one function or class for each, with what it is for and why no public way does.
+"""Every use of a private name of Keras, and one of tf.data: each one function or class, and why no public way does.
 
 A minor version of Keras may rename any of these; `tests/test_keras_internals.py` tries each.
 """
@@ -348,6 +348,21 @@ class _Record(saving_lib.H5IOStore):
     def make(self, path, metadata=None):
         self.names[path] = metadata and metadata["name"]
         return self.variables.setdefault(path, {})
+
+
+# Data.
+
+
+def made_of(dataset):
+    """Returns the datasets of which a `tf.data.Dataset` was made, which no public attribute tells.
+
+    Args:
+        dataset: `tf.data.Dataset`.
+
+    Returns:
+        List of datasets, empty for one that was made of arrays, a generator or files.
+    """
+    return list(dataset._inputs())
 
 
 # Training.

@@ -52,6 +52,13 @@ def test_made_by():
     assert keras_internals.made_by(x)[1:] == (0, [])
 
 
+def test_made_of():
+    arrays = tf.data.Dataset.from_tensor_slices(X)
+    (before,) = keras_internals.made_of(arrays.batch(2))
+    assert before is arrays and keras_internals.made_of(arrays) == []
+    assert len(keras_internals.made_of(tf.data.Dataset.zip(arrays, arrays))) == 2
+
+
 def test_all_layers():
     model = network()
     found = keras_internals.all_layers(model)

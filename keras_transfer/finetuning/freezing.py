@@ -4,10 +4,10 @@ All of these work in place on any built `keras.Model` or layer, with nested mode
 compiled before keeps training what trained then. Thaw everything with `train_only(model, ".*")`;
 `model.trainable = True` does nothing on TensorFlow where the model says True already, whatever its layers say.
 
-A `.keras` file keeps which layers train, not all else: where only some weights of one train (as with `train_biases`),
-or only some layers inside a backbone of keras_hub, whose config does not describe them, more trains once it is loaded;
-so too in every `MultiHeadAttention`, which Keras 3.15 thaws when it loads it. Nothing warns of it: call the function
-again on the loaded model, then `compile`, which starts a new optimizer. To resume such
+A `.keras` file keeps of each layer whether it trains, and no more. Where only some weights of a layer train (as with
+`train_biases`), or only some layers inside one whose config does not describe them (a backbone of keras_hub), all of it
+trains once the file is loaded; so does every `MultiHeadAttention`, which Keras 3.15 thaws when it loads it. Nothing
+warns of that: call the function again on the loaded model, then `compile`, which starts a new optimizer. To resume such
 training exactly, make the model by code as before, compile it, call `model.optimizer.build(model.trainable_variables)`
 and load a `.weights.h5` checkpoint.
 

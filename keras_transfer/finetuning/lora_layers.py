@@ -83,9 +83,7 @@ def enable(layer, rank, alpha):
     """
     layer.enable_lora(rank, lora_alpha=alpha)
     object.__setattr__(layer, "__class__", _keeping(type(layer)))
-    layer.quantize = functools.partial(
-        layer.quantize, type_check=False
-    )  # bound to Keras's own, which asks for its class
+    layer.quantize = functools.partial(layer.quantize, type_check=False)  # bound to Keras's, which asks for its class
 
 
 def keep_still(model):
@@ -96,7 +94,9 @@ def keep_still(model):
     """
     for layer in reversed(all_layers(model)):
         leaves = [inner for inner in all_layers(layer) if not child_layers(inner)]
-        trains = any(leaf.trainable and leaf.weights for leaf in leaves) or any(weight.trainable for weight in layer.weights)
+        trains = any(leaf.trainable and leaf.weights for leaf in leaves) or any(
+            weight.trainable for weight in layer.weights
+        )
         if child_layers(layer) and not trains:
             layer.trainable = False
             if type(layer) in _ATTENTIONS:
@@ -172,7 +172,9 @@ class _StaysStill:
     def build_from_config(self, config):
         """Builds the layer, frozen where it was."""
         super().build_from_config(config)
-        self.trainable = bool(self.trainable)
+        if not self.trainable:
+            for layer in child_layers(self):  # to set False where it says False does nothing on TensorFlow
+                layer.trainable = False
 
 
 def _registered(kind, extra):

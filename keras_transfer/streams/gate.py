@@ -4,6 +4,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_transfer import keras_internals
+
 _NUMBERS = "biuf"
 _STRINGS = "SUT"
 
@@ -275,8 +277,7 @@ def _comes_from_batch(dataset):
     name = type(dataset).__name__.lower()
     if any(word in name for word in ("unbatch", "flatmap", "interleave")):
         return False
-    inputs = getattr(dataset, "_inputs", list)()  # no public way says it
-    return "batch" in name or any(_comes_from_batch(before) for before in inputs)
+    return "batch" in name or any(map(_comes_from_batch, keras_internals.made_of(dataset)))
 
 
 def _name_of_spec(spec):

@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_transfer.layers.cross_stitch_unit import CrossStitchUnit
-from keras_transfer.models.multitask.shared import MultiTaskModel, check_names
+from keras_transfer.models.multitask.shared import MultiTaskModel, check_heads, check_names, check_parts
 
 
 @keras.saving.register_keras_serializable(package="keras_transfer")
@@ -25,7 +25,8 @@ class CrossStitch(MultiTaskModel):
         missing: label that stands for none; see `SharedEncoder`.
 
     Raises:
-        ValueError: if towers are not those of the heads, or have fewer than 2 stages or not the same number.
+        ValueError: if towers are not those of the heads or no lists of networks, or have fewer than 2 stages or not the
+            same number.
 
     Example:
 
@@ -44,11 +45,13 @@ class CrossStitch(MultiTaskModel):
     """
 
     def __init__(self, towers, heads, own=0.9, weighting=None, missing=None, **kwargs):
-        super().__init__(heads, weighting, missing, **kwargs)
+        check_heads(heads)
         check_names("a tower", towers, list(heads))
+        check_parts(towers, "towers", depth=2)
         depths = {task: len(stages) for task, stages in towers.items()}
         if len(set(depths.values())) > 1 or min(depths.values()) < 2:
             raise ValueError(f"Expected towers of the same number of stages, at least 2; received {depths}.")
+        super().__init__(heads, weighting, missing, **kwargs)
         self.towers, self.own = {task: list(stages) for task, stages in towers.items()}, own
         self.units = [CrossStitchUnit(own) for _ in range(min(depths.values()) - 1)]
 

@@ -3,8 +3,8 @@
 import keras
 
 from keras_transfer.layers.expert_gate import ExpertGate
-from keras_transfer.models.multitask.shared import MultiTaskModel
-from keras_transfer.networks import check_features
+from keras_transfer.models.multitask.shared import MultiTaskModel, check_parts
+from keras_transfer.networks import check_features, check_networks
 
 
 @keras.saving.register_keras_serializable(package="keras_transfer")
@@ -24,7 +24,7 @@ class MixtureOfExperts(MultiTaskModel):
         missing: label that stands for none; see `SharedEncoder`.
 
     Raises:
-        ValueError: if there are fewer than 2 heads or experts.
+        ValueError: if there are fewer than 2 heads or experts, or one of them or the encoder is no network.
 
     Example:
 
@@ -43,9 +43,11 @@ class MixtureOfExperts(MultiTaskModel):
     """
 
     def __init__(self, encoder, experts, heads, weighting=None, missing=None, **kwargs):
-        super().__init__(heads, weighting, missing, **kwargs)
+        check_networks(encoder=encoder)
+        check_parts(experts, "experts")
         if len(experts) < 2:
             raise ValueError(f"Expected at least 2 experts; received {len(experts)}.")
+        super().__init__(heads, weighting, missing, **kwargs)
         self.encoder, self.experts = encoder, list(experts)
         self.gates = {task: ExpertGate(len(experts), name=f"{task}_gate") for task in heads}
 

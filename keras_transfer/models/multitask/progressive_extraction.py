@@ -3,8 +3,8 @@
 import keras
 
 from keras_transfer.layers.expert_gate import ExpertGate
-from keras_transfer.models.multitask.shared import MultiTaskModel, check_names
-from keras_transfer.networks import check_features
+from keras_transfer.models.multitask.shared import MultiTaskModel, check_heads, check_names, check_parts
+from keras_transfer.networks import check_features, check_networks
 
 
 @keras.saving.register_keras_serializable(package="keras_transfer")
@@ -30,7 +30,7 @@ class ProgressiveExtraction(MultiTaskModel):
 
     Raises:
         ValueError: if there are fewer than 2 heads, task experts are not those of the heads, or levels differ in number
-            or have no expert.
+            or have no expert, or one of all these is no network.
 
     Example:
 
@@ -53,14 +53,18 @@ class ProgressiveExtraction(MultiTaskModel):
     """
 
     def __init__(self, encoder, shared_experts, task_experts, heads, weighting=None, missing=None, **kwargs):
-        super().__init__(heads, weighting, missing, **kwargs)
+        check_networks(encoder=encoder)
+        check_heads(heads)
         check_names("experts", task_experts, list(heads))
+        check_parts(shared_experts, "shared_experts", depth=2)
+        check_parts(task_experts, "task_experts", depth=3)
         shared = [len(experts) for experts in shared_experts]
         own = {task: [len(experts) for experts in levels] for task, levels in task_experts.items()}
         every = [shared, *own.values()]
         if len(set(map(len, every))) > 1 or not all(levels and min(levels) for levels in every):
             received = f"shared {shared}, own {own}"
             raise ValueError(f"Expected at least 1 expert on each level, on as many levels; received {received}.")
+        super().__init__(heads, weighting, missing, **kwargs)
         self.encoder = encoder
         self.shared_experts = [list(experts) for experts in shared_experts]
         self.task_experts = {task: [list(experts) for experts in levels] for task, levels in task_experts.items()}

@@ -6,9 +6,10 @@ import numbers
 from keras import ops
 
 from keras_transfer import keras_internals
+from keras_transfer.checks import received
+from keras_transfer.losses.labels import read
 from keras_transfer.model import COUNTS, PREDICTION, REPRESENTATION, TransferModel, stated_outputs
-from keras_transfer.models.multitask.labels import read
-from keras_transfer.networks import all_rows
+from keras_transfer.networks import all_rows, check_loss, check_networks
 from keras_transfer.signatures import Signature, embedded, named, own_prediction, predicted, reader
 from keras_transfer.weightings.base import Weighting
 
@@ -48,9 +49,7 @@ class MultiTaskModel(TransferModel):
     """
 
     def __init__(self, heads, weighting=None, missing=None, terms=None, **kwargs):
-        if not isinstance(heads, dict) or len(heads) < 2:
-            received = f"{len(heads)} of them" if isinstance(heads, dict) else type(heads).__name__
-            raise ValueError(f"Expected `heads` to be a dict of at least 2 tasks to their heads; received {received}.")
+        check_heads(heads)
         if weighting is not None and not isinstance(weighting, Weighting):
             raise ValueError(f"Expected `weighting` to be a `kt.weightings.Weighting` or None; received {weighting!r}.")
         check_missing(missing, list(heads))
@@ -66,7 +65,7 @@ class MultiTaskModel(TransferModel):
 
     def answers(self, features, training=False):
         """Returns a dict of the predictions from what `represent` returned, of some tasks or all."""
-        return {task: self.heads[task](read, training=training) for task, read in features.items()}
+        return {task: self.heads[task](value, training=training) for task, value in features.items()}
 
     def infer(self, x, training=False):
         """Returns a dict of the predictions of all tasks."""
@@ -183,6 +182,7 @@ class MultiTaskModel(TransferModel):
         unfit = {task: loss for task, loss in losses.items() if loss is None or isinstance(loss, (list, tuple, dict))}
         if unfit:
             raise ValueError(f"Expected a compiled loss for each of the tasks {tasks}; received {unfit}.")
+        check_loss(losses, self.heads, "heads")
         return {
             task: read(task, losses[task], y[task], predictions[task], self._missing(task), given[task])
             for task in tasks
@@ -198,6 +198,25 @@ class MultiTaskModel(TransferModel):
             return terms
         check_names("`loss_weights`", weights, list(self.heads))
         return {name: value * weights[name] if name in weights else value for name, value in terms.items()}
+
+
+def check_heads(heads):
+    """Raises an error unless `heads` is a dict of at least 2 tasks to networks."""
+    if not isinstance(heads, dict) or len(heads) < 2:
+        found = f"{len(heads)} of them" if isinstance(heads, dict) else received(heads)
+        raise ValueError(f"Expected `heads` to be a dict of at least 2 tasks to their heads; received {found}.")
+    check_parts(heads, "heads")
+
+
+def check_parts(parts, name, depth=1):
+    """Raises an error unless a dict or a list, or one of such to that `depth`, holds networks and nothing else."""
+    if not depth:
+        check_networks(**{name: parts})
+        return
+    if not isinstance(parts, dict | list | tuple):
+        raise ValueError(f"Expected `{name}` to be a list of networks; received {received(parts)}.")
+    for place, part in parts.items() if isinstance(parts, dict) else enumerate(parts):
+        check_parts(part, f"{name}[{place!r}]", depth - 1)
 
 
 def check_names(what, given, tasks):

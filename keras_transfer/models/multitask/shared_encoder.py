@@ -3,6 +3,7 @@
 import keras
 
 from keras_transfer.models.multitask.shared import MultiTaskModel
+from keras_transfer.networks import check_networks
 
 
 @keras.saving.register_keras_serializable(package="keras_transfer")
@@ -27,8 +28,9 @@ class SharedEncoder(MultiTaskModel):
             `kt.models.multitask.shared.MultiTaskModel`.
 
     Raises:
-        ValueError: if there are fewer than 2 heads, labels, losses or sample weights are not those of the heads, or
-            another model has the weighting.
+        ValueError: if there are fewer than 2 heads, one of them or the encoder is no network, labels, losses or sample
+            weights are not those of the heads, a loss with `from_logits=True` reads a head that ends in a softmax, a
+            sigmoid or the like, or another model has the weighting.
 
     Example:
 
@@ -45,6 +47,7 @@ class SharedEncoder(MultiTaskModel):
     """
 
     def __init__(self, encoder, heads, weighting=None, missing=None, **kwargs):
+        check_networks(encoder=encoder)
         super().__init__(heads, weighting, missing, **kwargs)
         self.encoder = encoder
 

@@ -5,7 +5,7 @@ from keras import ops
 
 from keras_transfer.checks import check_weight
 from keras_transfer.losses.weight_sharing import weight_spread
-from keras_transfer.models.multitask.shared import MultiTaskModel, check_names
+from keras_transfer.models.multitask.shared import MultiTaskModel, check_heads, check_names, check_parts
 
 
 @keras.saving.register_keras_serializable(package="keras_transfer")
@@ -29,7 +29,7 @@ class SoftSharing(MultiTaskModel):
         missing: label that stands for none; see `SharedEncoder`.
 
     Raises:
-        ValueError: if towers are not those of the heads or of different shapes, or a task is named `pull`.
+        ValueError: if towers are not those of the heads, of different shapes or no networks, or a task is named `pull`.
 
     Example:
 
@@ -47,10 +47,12 @@ class SoftSharing(MultiTaskModel):
 
     def __init__(self, towers, heads, pull=weight_spread, pull_weight=1e-3, weighting=None, missing=None, **kwargs):
         pull_weight = check_weight(pull_weight, "pull_weight")
-        super().__init__(heads, weighting, missing, {"pull": pull_weight}, **kwargs)
+        check_heads(heads)
         check_names("a tower", towers, list(heads))
+        check_parts(towers, "towers")
         if "pull" in heads:
             raise ValueError("Expected tasks of other names than `pull`, which is a term; received a head 'pull'.")
+        super().__init__(heads, weighting, missing, {"pull": pull_weight}, **kwargs)
         self.towers, self.pull, self.pull_weight = dict(towers), pull, pull_weight
 
     @property

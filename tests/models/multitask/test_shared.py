@@ -1,3 +1,5 @@
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -96,6 +98,53 @@ def test_sharing_helps_a_task_with_few_labels():
         keras.utils.set_random_seed(0)
         model = of_tasks(make(missing=-1), keras.optimizers.Adam(0.02))
         assert accuracy(model, x[:1000], y) > alone + 0.03, name
+
+
+NO_NETWORKS = {
+    "encoder": lambda: kt.models.SharedEncoder(lambda x, training: x, heads(), WEIGHTING),
+    "heads['half']": lambda: kt.models.SharedEncoder(encoder(), {**heads(), "half": None}, WEIGHTING),
+    "towers['half']": lambda: kt.models.SoftSharing(
+        {**each(encoder), "half": [encoder()]}, heads(), weighting=WEIGHTING
+    ),
+    "towers['whole'][1]": lambda: kt.models.CrossStitch(
+        each(lambda: [encoder(), "relu"]), heads(), weighting=WEIGHTING
+    ),
+    "experts[1]": lambda: kt.models.MixtureOfExperts(encoder(), [experts()[0], keras.layers.Dense], heads(), WEIGHTING),
+    "shared_experts[0][1]": lambda: kt.models.ProgressiveExtraction(
+        encoder(), [[experts()[0], None]], each(lambda: [experts()]), heads(), WEIGHTING
+    ),
+    "task_experts['whole'][0][0]": lambda: kt.models.ProgressiveExtraction(
+        encoder(), [experts()], each(lambda: [[keras.activations.relu, *experts()]]), heads(), WEIGHTING
+    ),
+}
+WEIGHTING = kt.weightings.DynamicWeightAverage(steps=1)
+
+
+@pytest.mark.parametrize("name", NO_NETWORKS)
+def test_what_is_no_network(name):
+    """It is named by its place; the weighting is free for the model that is made when the mistake is mended."""
+    with pytest.raises(ValueError, match=f"Expected `{re.escape(name)}` to be a network.*; received "):
+        NO_NETWORKS[name]()
+    assert not WEIGHTING.joined
+
+
+def test_lists_of_networks():
+    with pytest.raises(ValueError, match=r"Expected `towers\['whole'\]` to be a list of networks; received <Seq"):
+        kt.models.CrossStitch(each(encoder), heads())
+    with pytest.raises(ValueError, match="Expected `experts` to be a list of networks; received .*Sequential"):
+        kt.models.MixtureOfExperts(encoder(), keras.Sequential(experts()), heads())
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_a_head_of_probabilities_behind_a_loss_of_logits(name):
+    """Keras would take the softmax of a softmax and train on, more slowly, to a wrong number."""
+    model = ARCHITECTURES[name](missing=-1)
+    model.heads["half"].layers[-1].activation = keras.activations.softmax
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True), run_eagerly=True)
+    with pytest.raises(ValueError, match=r"Expected `heads\['half'\]` to return logits, as the compiled loss"):
+        model.train_on_batch(X, Y)
+    model.compile("sgd", each(lambda: "sparse_categorical_crossentropy"), run_eagerly=True)
+    assert np.isfinite(model.train_on_batch(X, Y)).all()
 
 
 def test_errors_of_architectures():
