@@ -96,7 +96,9 @@ def keep_still(model):
     """
     for layer in reversed(all_layers(model)):
         leaves = [inner for inner in all_layers(layer) if not child_layers(inner)]
-        trains = any(leaf.trainable and leaf.weights for leaf in leaves) or any(weight.trainable for weight in layer.weights)
+        trains = any(leaf.trainable and leaf.weights for leaf in leaves) or any(
+            weight.trainable for weight in layer.weights
+        )
         if child_layers(layer) and not trains:
             layer.trainable = False
             if type(layer) in _ATTENTIONS:
