@@ -142,6 +142,31 @@ def check_span(pair, name, most=None):
     return tuple(value.item() if isinstance(value, np.generic) else value for value in pair)
 
 
+def check_rows(first, second, names, axes=1):
+    """Raises an error unless two batches that go through one network have one structure, and rows of one shape.
+
+    Args:
+        first: array or nested structure of arrays.
+        second: the same.
+        names: pair of str, what an error calls them.
+        axes: int, the first axes, which may differ.
+
+    Raises:
+        ValueError: if they have not.
+    """
+    shapes = [[tuple(part.shape[axes:]) for part in keras.tree.flatten(batch)] for batch in (first, second)]
+    if len(shapes[0]) != len(shapes[1]) or not all(map(same_shape, *shapes)):
+        found = [one[0] if len(one) == 1 else one for one in shapes]
+        raise ValueError(
+            f"Expected `{names[0]}` and `{names[1]}` with rows of one shape; received {found[0]} and {found[1]}."
+        )
+
+
+def same_shape(first, second):
+    """Returns whether two shapes are equal, as far as they are known."""
+    return len(first) == len(second) and all(a is None or b is None or a == b for a, b in zip(first, second))
+
+
 def received(value):
     """Returns what was received in words: a number or text as it is, otherwise its kind too, and not at length."""
     text = reprlib.repr(value)

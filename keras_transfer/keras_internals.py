@@ -204,6 +204,57 @@ def is_by_entries(loss):
     return loss.fn in _BY_ENTRIES and loss._fn_kwargs.get("axis", -1) == -1
 
 
+_BY_CLASS_NUMBERS = (keras.losses.sparse_categorical_crossentropy,)
+_OF_ONE_SHAPE = (
+    *_BY_ENTRIES,
+    keras.losses.categorical_crossentropy,
+    keras.losses.categorical_focal_crossentropy,
+    keras.losses.categorical_hinge,
+    keras.losses.cosine_similarity,
+    keras.losses.dice,
+    keras.losses.kl_divergence,
+    keras.losses.tversky,
+)
+
+
+def reads_class_numbers(loss):
+    """Returns whether a loss is one of Keras's own that reads labels as numbers of classes, one for each row of logits.
+
+    What function a loss of Keras calls is a public attribute of none.
+
+    Args:
+        loss: `keras.losses.Loss`, a function, or its name.
+
+    Returns:
+        Bool.
+    """
+    return _function_of(loss) in _BY_CLASS_NUMBERS
+
+
+def reads_one_shape(loss):
+    """Returns whether a loss is one of Keras's own that reads labels of the shape of predictions.
+
+    Args:
+        loss: `keras.losses.Loss`, a function, or its name.
+
+    Returns:
+        Bool.
+    """
+    return _function_of(loss) in _OF_ONE_SHAPE
+
+
+def _function_of(loss):
+    """The function that one of Keras's losses wraps; a function itself; None for other losses and unknown names."""
+    if isinstance(loss, str):
+        try:
+            loss = keras.losses.get(loss)
+        except ValueError:  # such as "crossentropy", which depends on the labels
+            return None
+    if isinstance(loss, keras.losses.Loss):
+        return loss.fn if isinstance(loss, losses_module.LossFunctionWrapper) else None
+    return loss if callable(loss) else None
+
+
 def mask_of(y_pred):
     """Returns the mask that layers such as `Embedding(mask_zero=True)` gave to a prediction, as Keras's losses read it.
 
@@ -383,11 +434,13 @@ class Trainer(keras.Model):
 
     def fit(self, *args, **kwargs):
         """Trains, as `keras.Model.fit`."""
+        self.check_data(*args, **kwargs)
         with self._traced_anew_after_failure():
             return super().fit(*args, **kwargs)
 
     def evaluate(self, *args, **kwargs):
         """Evaluates, as `keras.Model.evaluate`."""
+        self.check_data(*args, **kwargs)
         with self._traced_anew_after_failure():
             return super().evaluate(*args, **kwargs)
 
@@ -398,13 +451,18 @@ class Trainer(keras.Model):
 
     def train_on_batch(self, *args, **kwargs):
         """Trains on one batch, as `keras.Model.train_on_batch`."""
+        self.check_data(*args, **kwargs)
         with self._traced_anew_after_failure():
             return super().train_on_batch(*args, **kwargs)
 
     def test_on_batch(self, *args, **kwargs):
         """Evaluates one batch, as `keras.Model.test_on_batch`."""
+        self.check_data(*args, **kwargs)
         with self._traced_anew_after_failure():
             return super().test_on_batch(*args, **kwargs)
+
+    def check_data(self, x=None, y=None, *_, **__):
+        """Checks what `fit` and the like are called with, before anything has trained."""
 
     @contextlib.contextmanager
     def _traced_anew_after_failure(self):

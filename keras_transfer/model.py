@@ -6,8 +6,9 @@ import keras
 from keras import ops
 
 from keras_transfer import keras_internals
+from keras_transfer.batches import check_inputs, check_labels, check_shape
 from keras_transfer.metrics.named_means import NamedMeans
-from keras_transfer.networks import all_rows, check_loss, check_network, final_activation
+from keras_transfer.networks import all_rows, check_loss, check_network, final_activation, number_of_outputs
 from keras_transfer.signatures import KINDS, Signature, embedded, named, own_prediction, predicted, reader
 
 COUNTS = "counts"
@@ -184,7 +185,24 @@ class TransferModel(keras_internals.Trainer):
         if loss is None:
             raise ValueError(f"Expected `{type(self).__name__}.compile` to be called with a `loss`; received None.")
         check_loss(self.loss, self.served[1])
+        check_shape(y, y_pred, self.loss)
         return loss(y, y_pred, sample_weight) * self._replicas
+
+    def check_data(self, x=None, y=None, *_, **__):
+        """Checks arrays that `fit`, `evaluate` and the like are called with; datasets pass.
+
+        A method whose labels are no one array, or lie elsewhere too, overrides this.
+
+        Args:
+            x: what `fit` gets.
+            y: what `fit` gets.
+
+        Raises:
+            ValueError: if numbers are not finite, or labels no numbers or none of classes that are there.
+        """
+        check_inputs(x, self.layers)
+        whole, classes = keras_internals.reads_class_numbers(self.loss), number_of_outputs(self.served[1])
+        check_labels(y, whole=whole, classes=classes)
 
     def now(self, value):
         """Returns a weight or strength at this step: a schedule's value, or the float itself."""
@@ -238,6 +256,7 @@ class TransferModel(keras_internals.Trainer):
         if self.streams and not self.is_streams(x):
             if training:
                 raise self._expected_streams(x)
+            check_shape(y, y_pred, self.loss)
             return super().compute_loss(None, y, y_pred, sample_weight)
         outputs = y_pred if self.streams else {PREDICTION: y_pred}
         terms = self._measured(x, y, outputs, sample_weight)

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from keras_transfer.checks import check_choice, received
+from keras_transfer.checks import check_choice, check_rows, received
 from keras_transfer.keras_internals import all_layers, made_by
 
 _DROPOUT = (
@@ -36,7 +36,7 @@ _SQUASHING = {"HardSigmoid", "LogSigmoid", "Sigmoid", "Softmax", "Sparsemax"}
 _SQUASHING_FUNCTIONS = {"hard_sigmoid", "log_sigmoid", "sigmoid", "softmax", "sparsemax"}
 
 
-def run_pair(network, first, second, passes="joint", training=False):
+def run_pair(network, first, second, passes="joint", training=False, names=("first", "second")):
     """Runs a network on two batches and returns the output of each.
 
     Args:
@@ -48,13 +48,15 @@ def run_pair(network, first, second, passes="joint", training=False):
             moves its averages once. `"separate"`: one pass for each batch, normalised by its own statistics; the
             moving averages, which serve, move twice and mix both.
         training: whether this is a training step.
+        names: pair of str, what an error calls the two inputs.
 
     Returns:
         The outputs of `first` and of `second`.
 
     Raises:
-        ValueError: if `passes` is neither.
+        ValueError: if `passes` is neither, or rows of the two have not the same shape.
     """
+    check_rows(first, second, names)
     if check_choice(passes, "passes", PASSES) == "separate":
         return network(first, training=training), network(second, training=training)
     rows = ops.shape(keras.tree.flatten(first)[0])[0]
@@ -328,6 +330,12 @@ def check_features(features, encoder):
             f"received shape {shape}. Add a pooling or Flatten layer at its end."
         )
     return features
+
+
+def number_of_outputs(network):
+    """Returns the size of the last axis of what a network returns; None where that is not known or no one tensor."""
+    shape = getattr(network, "output_shape", None) if getattr(network, "built", False) else None
+    return shape[-1] if isinstance(shape, tuple) and len(shape) > 1 else None
 
 
 def all_rows(x):

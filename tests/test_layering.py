@@ -12,7 +12,7 @@ import keras_transfer as kt
 ROOT = pathlib.Path(__file__).parent.parent
 HOUSE = [
     ["files", "checks", "keras_internals"],
-    ["schedules", "gradients", "networks", "signatures", "layers", "losses", "metrics", "optimizers"]
+    ["schedules", "gradients", "batches", "networks", "signatures", "layers", "losses", "metrics", "optimizers"]
     + ["finetuning", "datasets", "streams", "report"],
     ["model", "backbones", "weightings", "callbacks"],
     ["models"],

@@ -7,6 +7,7 @@ import numpy as np
 from keras import ops
 
 from keras_transfer import keras_internals
+from keras_transfer.batches import check_shape
 
 MEANS = ("sum_over_batch_size", "mean", "mean_with_sample_weight")
 
@@ -75,8 +76,7 @@ def read(task, loss, label, prediction, missing=None, sample_weight=None):
             missing or have weights.
     """
     label = ops.convert_to_tensor(label)
-    if keras.backend.standardize_dtype(label.dtype) == "string":
-        raise ValueError(f"Expected labels of the task {task!r} to be numbers; received strings.")
+    check_shape(label, prediction, loss, f"labels of the task {task!r}")
     mask, here = keras_internals.mask_of(prediction), present(label, missing)
     shown = prediction
     if here is not None:

@@ -74,7 +74,7 @@ class DANN(TransferModel):
             return features, self.discriminator(self.reverse(features, strength=strength), training=training)
 
         (source, source_domain), (_, target_domain) = run_pair(
-            encode_and_discriminate, x["source"], x["target"], self.passes, training
+            encode_and_discriminate, x["source"], x["target"], self.passes, training, ("source", "target")
         )
         if source_domain.shape[1:] != (1,):
             raise ValueError(

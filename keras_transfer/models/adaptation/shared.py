@@ -19,6 +19,6 @@ def encode_domains(encoder, head, x, passes, training):
     Raises:
         ValueError: if the encoder does not return `(batch, dim)`.
     """
-    source, target = run_pair(encoder, x["source"], x["target"], passes, training)
+    source, target = run_pair(encoder, x["source"], x["target"], passes, training, ("source", "target"))
     check_features(source, encoder)
     return {"prediction": head(source, training=training), "source": source, "target": target}

@@ -10,6 +10,7 @@ from keras_transfer.models.meta.shared import (
     adapted_copy,
     adapting_signatures,
     check_adaptable,
+    check_episodes,
     descend,
     encode_episode,
     for_each_task,
@@ -83,6 +84,10 @@ class ANIL(TransferModel):
             return tasks.run_query(self._adapt(tasks, support, labels, steps, training), query, support)
 
         return {"prediction": for_each_task(answer, episode, self.head)}
+
+    def check_data(self, x=None, y=None, *_, **__):
+        """Checks arrays that `fit` and the like are called with."""
+        check_episodes(self, x, y, self.head)
 
     def loss_terms(self, x, y, outputs, sample_weight=None):
         """Returns `task`."""

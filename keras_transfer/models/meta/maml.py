@@ -10,6 +10,8 @@ from keras_transfer.models.meta.shared import (
     adapted_copy,
     adapting_signatures,
     check_adaptable,
+    check_episodes,
+    check_streams,
     descend,
     for_each_task,
     inner_steps,
@@ -99,6 +101,7 @@ class MAML(TransferModel):
 
     def forward(self, x, training=False):
         """Returns the prediction `(episodes, queries, outputs)` after adaptation to each support."""
+        check_streams(x)
         tasks = TaskNetwork(self.network, self.statistics)
         steps = inner_steps(self, training)
 
@@ -108,6 +111,10 @@ class MAML(TransferModel):
 
         answers = for_each_task(answer, (*x["support"], x["query"]), self.network, stack=False)
         return {"prediction": ops.stack(answers) if isinstance(answers, list) else answers, "answers": answers}
+
+    def check_data(self, x=None, y=None, *_, **__):
+        """Checks arrays that `fit` and the like are called with."""
+        check_episodes(self, x, y, self.network)
 
     def loss_terms(self, x, y, outputs, sample_weight=None):
         """Returns `task`."""

@@ -9,6 +9,7 @@ from keras_transfer.losses.checks import check_temperature
 from keras_transfer.model import TransferModel
 from keras_transfer.models.meta.shared import (
     as_it_is,
+    check_episodes,
     check_no_classes,
     checked_labels,
     embedding_signatures,
@@ -70,7 +71,7 @@ class MatchingNetwork(TransferModel):
 
     def forward(self, x, training=False):
         """Returns the prediction `(episodes, queries, support rows)`."""
-        support, labels, query = encode_episode(self.encoder, x, training)
+        support, labels, query = encode_episode(self.encoder, x, training, by_rows=True)
         return {"prediction": self._logits(support, labels, query, ops.shape(labels)[-1])}
 
     def _logits(self, support, labels, query, classes):
@@ -84,6 +85,10 @@ class MatchingNetwork(TransferModel):
         numbers = ops.expand_dims(ops.arange(classes, dtype="int32"), -1)
         member = ops.equal(ops.expand_dims(ops.cast(labels, "int32"), (-2, -3)), numbers)  # (..., 1, classes, rows)
         return ops.maximum(ops.logsumexp(ops.where(member, similarity, ABSENT), axis=-1), ABSENT)
+
+    def check_data(self, x=None, y=None, *_, **__):
+        """Checks arrays that `fit` and the like are called with."""
+        check_episodes(self, x, y)
 
     def loss_terms(self, x, y, outputs, sample_weight=None):
         """Returns `task`."""

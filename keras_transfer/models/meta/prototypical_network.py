@@ -10,6 +10,7 @@ from keras_transfer.model import TransferModel
 from keras_transfer.models.meta.shared import (
     after,
     as_it_is,
+    check_episodes,
     check_no_classes,
     checked_labels,
     embedding_signatures,
@@ -80,8 +81,12 @@ class PrototypicalNetwork(TransferModel):
 
     def forward(self, x, training=False):
         """Returns the prediction `(episodes, queries, support rows)`."""
-        support, labels, query = encode_episode(self.encoder, x, training)
+        support, labels, query = encode_episode(self.encoder, x, training, by_rows=True)
         return {"prediction": prototype_logits(*class_means(support, labels, ops.shape(labels)[-1]), query)}
+
+    def check_data(self, x=None, y=None, *_, **__):
+        """Checks arrays that `fit` and the like are called with."""
+        check_episodes(self, x, y)
 
     def loss_terms(self, x, y, outputs, sample_weight=None):
         """Returns `task`."""

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_transfer.batches import check_shape
 from keras_transfer.checks import check_integer, check_number
 from keras_transfer.model import TransferModel
 from keras_transfer.models.meta.shared import (
@@ -10,6 +11,8 @@ from keras_transfer.models.meta.shared import (
     adapted_copy,
     adapting_signatures,
     check_adaptable,
+    check_episodes,
+    check_streams,
     for_each_task,
     gradient,
     inner_steps,
@@ -83,6 +86,7 @@ class Reptile(TransferModel):
 
         In training also Adam's `moments`, `(episodes, ...)` for each weight.
         """
+        check_streams(x)
         tasks = TaskNetwork(self.network, self.statistics)
         steps = inner_steps(self, training)
 
@@ -96,8 +100,13 @@ class Reptile(TransferModel):
         outputs = {"prediction": prediction, "distance": distance}
         return {**outputs, "moments": moments} if training else outputs
 
+    def check_data(self, x=None, y=None, *_, **__):
+        """Checks arrays that `fit` and the like are called with."""
+        check_episodes(self, x, y, self.network)
+
     def loss_terms(self, x, y, outputs, sample_weight=None):
         """Returns `distance`."""
+        check_shape(y, outputs["prediction"], self.loss, "labels of the queries")
         return {"distance": ops.mean(outputs["distance"])}
 
     def advance(self, outputs):

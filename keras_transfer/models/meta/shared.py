@@ -4,10 +4,11 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from keras_transfer.checks import check_choice, check_integer
-from keras_transfer.keras_internals import all_layers
+from keras_transfer.batches import check_inputs, check_labels
+from keras_transfer.checks import check_choice, check_integer, check_rows, same_shape
+from keras_transfer.keras_internals import all_layers, reads_class_numbers
 from keras_transfer.model import stated_outputs
-from keras_transfer.networks import check_features, check_networks, copy_network, run_pair
+from keras_transfer.networks import check_features, check_networks, copy_network, number_of_outputs, run_pair
 from keras_transfer.signatures import (
     Signature,
     embedded,
@@ -35,18 +36,20 @@ _CONVOLUTIONS = (
 )
 
 
-def encode_episode(encoder, x, training=False):
+def encode_episode(encoder, x, training=False, by_rows=False):
     """Runs an encoder once over all rows of a batch of episodes.
 
     Args:
         encoder: network from an input to features `(rows, dim)`.
         x: the streams of `kt.streams.episodes`: `{"support": (x, labels), "query": x}`.
         training: whether this is a training step.
+        by_rows: bool, whether each row of the support has one label, rather than several targets.
 
     Returns:
         Features of the support `(episodes, rows, dim)`, its labels `(episodes, rows)`, and features of the queries
         `(episodes, queries, dim)`.
     """
+    check_streams(x, by_rows)
     (support, labels), query = x["support"], x["query"]
 
     def flat(rows):
@@ -58,6 +61,49 @@ def encode_episode(encoder, x, training=False):
 
     encoded = run_pair(encoder, *(keras.tree.map_structure(flat, rows) for rows in (support, query)), training=training)
     return by_episode(encoded[0], support), labels, by_episode(encoded[1], query)
+
+
+def check_episodes(model, x, y, network=None):
+    """Checks arrays of episodes that `fit` and the like are called with, or plain inputs; datasets pass.
+
+    Args:
+        model: the method.
+        x: the streams, or rows.
+        y: labels of the queries.
+        network: the network whose outputs are the classes; None: there are at most as many as rows in a support.
+
+    Raises:
+        ValueError: if numbers are not finite, or labels no numbers or none of classes that there can be.
+    """
+    whole, classes = reads_class_numbers(model.loss), number_of_outputs(network)
+    if isinstance(x, dict) and set(x) == set(model.streams):
+        support, labels = x["support"]
+        x = {"support": support, "query": x["query"]}
+        if network is None:
+            whole, classes = True, labels.shape[-1]
+        check_labels(labels, "labels of the support", whole, classes)
+    check_labels(y, "labels of the queries", whole, classes)
+    check_inputs(x, model.layers)
+
+
+def check_streams(x, by_rows=False):
+    """Raises an error unless the support has labels for its rows, and queries are rows of the same shape.
+
+    Args:
+        x: the streams of `kt.streams.episodes`.
+        by_rows: bool, whether each row of the support has one label; otherwise it may have several targets.
+
+    Raises:
+        ValueError: if shapes are others.
+    """
+    (support, labels), query = x["support"], x["query"]
+    check_rows(support, query, ("support", "query"), axes=2)
+    found, rows = tuple(labels.shape), tuple(keras.tree.flatten(support)[0].shape[:2])
+    if not same_shape(found if by_rows else found[:2], rows):
+        raise ValueError(
+            f"Expected labels of the support for each of its rows, (episodes, rows) = {rows}; received labels of shape "
+            f"{found}."
+        )
 
 
 class TaskNetwork:
@@ -192,6 +238,8 @@ def mean_loss(loss, y, answers, sample_weight=None):
     """
     if not isinstance(answers, list):
         return loss(y, answers, sample_weight)
+    if y.shape[0] != len(answers):
+        raise ValueError(f"Expected labels of the queries of {len(answers)} episodes; received {y.shape[0]}.")
     weights = [None] * len(answers) if sample_weight is None else ops.unstack(sample_weight)
     return sum(loss(*task) for task in zip(ops.unstack(y), answers, weights)) / len(answers)
 

@@ -6,10 +6,11 @@ import numbers
 from keras import ops
 
 from keras_transfer import keras_internals
+from keras_transfer.batches import check_inputs, check_labels
 from keras_transfer.checks import received
 from keras_transfer.losses.labels import read
 from keras_transfer.model import COUNTS, PREDICTION, REPRESENTATION, TransferModel, stated_outputs
-from keras_transfer.networks import all_rows, check_loss, check_networks
+from keras_transfer.networks import all_rows, check_loss, check_networks, number_of_outputs
 from keras_transfer.signatures import Signature, embedded, named, own_prediction, predicted, reader
 from keras_transfer.weightings.base import Weighting
 
@@ -58,6 +59,15 @@ class MultiTaskModel(TransferModel):
         weights = dict.fromkeys(heads, 1.0 if weighting is None else weighting)
         super().__init__({**weights, **(terms or {})}, **kwargs)
         self.heads, self.weighting, self.missing = dict(heads), weighting, missing
+
+    def check_data(self, x=None, y=None, *_, **__):
+        """Checks arrays that `fit` and the like are called with; what is `missing` passes."""
+        check_inputs(x, self.layers)
+        losses = self.loss if isinstance(self.loss, dict) else dict.fromkeys(self.heads, self.loss)
+        for task in set(self.heads) & set(y if isinstance(y, dict) else ()):
+            whole = keras_internals.reads_class_numbers(losses.get(task))
+            classes = number_of_outputs(self.heads[task])
+            check_labels(y[task], f"labels of the task {task!r}", whole, classes, self._missing(task))
 
     def represent(self, x, training=False, tasks=None):
         """Returns a dict of what the heads of all or some tasks read; nothing that these do not need is computed."""

@@ -54,6 +54,10 @@ class Inpainting(TransferModel):
     def forward(self, x, training=False):
         """Returns the `predicted` images and the `hole` `(batch, height, width, 1)`, 1 where pixels were hidden."""
         images = ops.cast(x["image"], "float32")
+        if len(images.shape) != 4:
+            raise ValueError(
+                f"Expected `image` of shape (batch, height, width, channels); received shape {tuple(images.shape)}."
+            )
         (rows, *_), (height, width) = ops.shape(images), images.shape[1:3]
         corner = keras.random.uniform((2, rows), seed=self.seed_generator)
         down = _inside(corner[0], height, self.hidden**0.5)

@@ -2,6 +2,7 @@
 
 import keras
 
+from keras_transfer.batches import check_inputs, check_labels
 from keras_transfer.checks import check_integer
 from keras_transfer.losses.checks import check_temperature
 from keras_transfer.model import TransferModel
@@ -57,6 +58,11 @@ class SupCon(TransferModel):
     def forward(self, x, training=False):
         """Returns the projections of both views."""
         return project_views(self.encoder, self.projector, x, training, self.chunk_size if training else None)
+
+    def check_data(self, x=None, y=None, *_, **__):
+        """Checks arrays that `fit` and the like are called with."""
+        check_inputs(x, self.layers)
+        check_labels(y, whole=True)
 
     def loss_terms(self, x, y, outputs, sample_weight=None):
         """Returns `contrast`."""

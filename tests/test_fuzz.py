@@ -1,0 +1,591 @@
+"""Every method, on drawn batches: a step gives the loss that NumPy gives, or an error says what is wrong with what."""
+
+import re
+from typing import Any, NamedTuple
+
+import hypothesis
+import keras
+import numpy as np
+import pytest
+from hypothesis import strategies as st
+
+import keras_transfer as kt
+from tests import contract, oracles
+from tests.contract import CLASSES, DIM, FEATURES, encoder, free_projector, network, projector
+
+pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="steps are traced on other backends")
+
+SEEDED = hypothesis.settings(
+    max_examples=50,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    phases=[hypothesis.Phase.generate],
+    suppress_health_check=list(hypothesis.HealthCheck),
+)
+m = kt.models
+
+
+def user_loss(y_true, y_pred):
+    """A function of a user's own, which broadcasts what has other shapes."""
+    return keras.ops.mean(keras.ops.square(y_true - y_pred), axis=-1)
+
+
+class Loss(NamedTuple):
+    make: Any  # () -> what `compile` gets
+    outputs: int  # of the head
+    value: Any  # NumPy's, a function of labels and predictions
+    slope: Any = None  # its gradient
+
+
+LOSSES = {
+    "sparse": Loss(
+        lambda: keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        CLASSES,
+        oracles.sparse,
+        oracles.sparse_slope,
+    ),
+    "categorical": Loss(lambda: keras.losses.CategoricalCrossentropy(from_logits=True), CLASSES, oracles.categorical),
+    "squared": Loss(lambda: "mse", 1, oracles.squared, oracles.squared_slope),
+    "several": Loss(lambda: keras.losses.MeanSquaredError(), CLASSES, oracles.squared, oracles.squared_slope),
+    "function": Loss(lambda: user_loss, 1, oracles.squared, oracles.squared_slope),
+}
+
+
+class Batch(NamedTuple):
+    x: Any
+    y: Any
+    wrong: str | None = None  # a pattern of what an error has to name; None: nothing is wrong
+
+
+# What is drawn.
+
+CELLS = ("float32", "float32", "float64", "float16", "int8", "int32", "int64", "uint8", "bool")
+LABELS = ("int8", "int16", "int32", "int64", "uint8", "float32", "float64", "bool")
+SCALES = (1.0, 1e-3, 30.0)
+
+
+@st.composite
+def cells(draw, shape, dtype=None, scales=SCALES):
+    """Finite numbers of any dtype and range."""
+    dtype = draw(st.sampled_from(CELLS)) if dtype is None else dtype
+    rng = np.random.default_rng(draw(st.integers(0, 2**16)))
+    values = rng.normal(size=shape) * draw(st.sampled_from(scales))
+    if dtype == "bool":
+        return values > 0
+    return (np.abs(values) if dtype == "uint8" else values.clip(-120, 120)).astype(dtype)
+
+
+X_FAULTS = ("none",) * 10 + ("width", "rank", "strings", "nan", "infinity")
+
+
+@st.composite
+def inputs(draw, rows, shape=(FEATURES,), name="[Ii]nput|`x`", scales=SCALES):
+    """Rows of inputs, and what an error has to name where they are wrong."""
+    fault = draw(st.sampled_from(X_FAULTS))
+    x = draw(cells((rows, *shape), scales=scales))
+    if fault == "none":
+        return x, None
+    if fault == "width":
+        x = np.concatenate([x, x], axis=-1)
+    elif fault == "rank":
+        x = np.stack([x, x], axis=1)
+    elif fault == "strings":
+        x = x.astype(str).astype(object)
+    else:
+        x = x.astype("float32")
+        x.flat[draw(st.integers(0, x.size - 1))] = {"nan": np.nan, "infinity": -np.inf}[fault]
+    return x, name
+
+
+Y_KINDS = ("numbers",) * 4 + ("column", "one hot", "soft", "beyond", "negative", "fractions", "nan", "strings", "rank")
+Y_KINDS += ("too few",)
+
+
+@st.composite
+def labels_of(draw, shape, classes):
+    """Labels `shape`, or what somebody may take for such."""
+    kind = draw(st.sampled_from(Y_KINDS))
+    rng = np.random.default_rng(draw(st.integers(0, 2**16)))
+    dtype = draw(st.sampled_from(LABELS))
+    numbers = rng.integers(0, 2 if dtype == "bool" else classes, shape).astype(dtype)
+    if kind == "column":
+        return numbers[..., None]
+    if kind == "one hot":
+        return np.eye(classes)[numbers.astype(int)].astype(dtype)
+    if kind == "soft":
+        return rng.random((*shape, classes)).astype("float32")
+    if kind == "rank":
+        return np.stack([numbers] * 3, axis=-1)[..., None]
+    if kind == "strings":
+        return np.array(["cat", "dog", "emu"])[numbers.astype(int) % 3]
+    if kind == "too few":
+        return numbers[..., :-1] if shape[-1] > 1 else np.concatenate([numbers, numbers], axis=-1)
+    if kind in ("fractions", "nan"):
+        numbers = numbers.astype("float32")
+        numbers.flat[-1] = 0.5 if kind == "fractions" else np.nan
+    if kind in ("beyond", "negative"):
+        numbers = numbers.astype("int64" if kind == "negative" else dtype if dtype != "bool" else "uint8")
+        numbers.flat[-1] = -1 if kind == "negative" else classes + 2
+    return numbers
+
+
+def fits(loss, y, shape, classes=None):
+    """Whether labels are what a loss reads beside predictions `(*shape, outputs)`."""
+    if y.dtype.kind not in "biuf" or not np.isfinite(y.astype("float64")).all():
+        return False
+    outputs = LOSSES[loss].outputs
+    if loss == "sparse":
+        classes = outputs if classes is None else classes
+        whole = (y == np.floor(y.astype("float64"))).all() and y.min() >= 0 and y.max() < classes
+        return y.shape in (shape, (*shape, 1)) and bool(whole)
+    return y.shape in ((*shape, outputs), (*shape, outputs, 1)) or outputs == 1 and y.shape == shape
+
+
+@st.composite
+def targets(draw, loss, shape, classes=None):
+    """Labels for one loss, and what an error has to name where they do not fit."""
+    y = draw(labels_of(shape, LOSSES[loss].outputs if classes is None else classes))
+    if loss != "sparse" and draw(st.booleans()):  # those that fit would be rare
+        y = draw(cells((*shape, LOSSES[loss].outputs), draw(st.sampled_from(LABELS))))
+    right = fits(loss, y, shape, classes)
+    readable = y.dtype.kind in "biuf" and np.isfinite(y.astype("float64")).all() and y.shape[0] == shape[0]
+    hypothesis.assume(right or loss != "function" or not readable)  # what it makes of other shapes is the user's matter
+    return y, None if right else "[Ll]abels"
+
+
+def joined(*wrong):
+    """A pattern of what an error may name where several things are wrong."""
+    return "|".join(one for one in wrong if one) or None
+
+
+sizes = st.integers(1, 8)
+
+
+@st.composite
+def plain(draw, loss):
+    rows = draw(sizes)
+    (x, bad_x), (y, bad_y) = draw(inputs(rows)), draw(targets(loss, (rows,)))
+    return Batch(x, y, joined(bad_x, bad_y))
+
+
+@st.composite
+def domains(draw, loss, least=1):
+    rows, target_rows = draw(sizes), draw(sizes)
+    (source, bad_source), (y, bad_y) = draw(inputs(rows, name="source|[Ii]nput")), draw(targets(loss, (rows,)))
+    target, bad_target = draw(inputs(target_rows, name="target|[Ii]nput"))
+    few = "source.*target" if min(rows, target_rows) < least else None
+    return Batch({"source": source, "target": target}, y, joined(bad_source, bad_target, bad_y, few))
+
+
+@st.composite
+def views(draw, loss, least=1, labelled=False):
+    rows = draw(sizes)
+    first, bad = draw(inputs(rows, name="view_1|[Ii]nput"))
+    second, bad_second = draw(inputs(rows, name="view_2|[Ii]nput"))
+    few = "at least 2 examples" if rows < least else None
+    if labelled:
+        y = draw(labels_of((rows,), 4))
+        ordinary = y.dtype.kind in "biuf" and y.shape == (rows,) and (y == np.floor(y.astype("float64"))).all()
+        bad_y = None if ordinary else "labels"
+    else:
+        y = draw(st.none() | labels_of((rows,), 4)) if draw(st.booleans()) else None
+        bad_y = None if y is None else "labels"
+    return Batch({"view_1": first, "view_2": second}, y, joined(bad, bad_second, few, bad_y))
+
+
+@st.composite
+def images(draw, loss):
+    rows = draw(sizes)
+    x, bad = draw(inputs(rows, (8, 8, 1), "image|[Ii]nput"))
+    y = draw(st.none() | labels_of((rows,), 3)) if draw(st.booleans()) else None
+    return Batch({"image": x}, y, joined(bad, None if y is None else "labels"))
+
+
+@st.composite
+def episodes(draw, loss, by_rows=False, scales=SCALES):
+    number, ways, shots, queries = (draw(st.integers(1, most)) for most in (2, CLASSES, 2, 2))
+    rows, asked = ways * shots, ways * queries
+    classes = rows if by_rows else None
+    support, bad_support = draw(inputs(number * rows, name="support|[Ii]nput", scales=scales))
+    query, bad_query = draw(inputs(number * asked, name="query|[Ii]nput"))
+    support, query = (part.reshape(number, -1, *part.shape[1:]) for part in (support, query))
+    labels, bad_labels = draw(targets(loss, (number, rows), classes))
+    if by_rows and labels.shape != (number, rows):
+        bad_labels = "[Ll]abels"
+    answers, bad_answers = draw(targets(loss, (number, asked), classes))
+    wrong = joined(bad_support, bad_query, bad_labels, bad_answers)
+    return Batch({"support": (support, labels), "query": query}, answers, wrong)
+
+
+# The networks before a step, and what NumPy makes of their outputs.
+
+
+def run(part, *values):
+    """The output of networks one after the other, float64."""
+    values = [np.asarray(value, "float32") for value in values]
+    outputs = [keras.ops.convert_to_numpy(part(value)).astype("float64") for value in values]
+    return outputs[0] if len(outputs) == 1 else outputs
+
+
+def chain(*networks):
+    def apply(x):
+        for one in networks:
+            x = one(x)
+        return x
+
+    return apply
+
+
+def weights(part):
+    return [keras.ops.convert_to_numpy(w).astype("float64") for w in part.trainable_variables]
+
+
+def real(y):
+    return np.asarray(y).astype("float64")
+
+
+def of_domains(align):
+    def terms(model, x, y, loss):
+        source, target = run(model.encoder, x["source"], x["target"])
+        return {"task": (1.0, loss.value(real(y), run(model.head, source))), **align(model, source, target)}
+
+    return terms
+
+
+def dann(model, source, target):
+    return {"domain": (1.0, oracles.domain(*run(model.discriminator, source, target)))}
+
+
+def l2sp(model, x, y, loss):
+    start = sum(((w - anchor) ** 2).sum() for w, anchor in zip(weights(model.encoder)[::2], START[id(model)]))
+    pull = {"start": (0.1, start / 2), "head": (0.01, (weights(model.head)[0] ** 2).sum() / 2)}
+    return {"task": (1.0, loss.value(real(y), run(chain(model.encoder, model.head), x))), **pull}
+
+
+START = {}  # kernels of the encoders of L2SP at construction
+
+
+def make_l2sp(outputs):
+    pretrained = encoder()
+    model = m.L2SP(pretrained, network(DIM, outputs))
+    START[id(model)] = [weights(pretrained)[0]]
+    pretrained.layers[0].kernel.assign_add(np.full((FEATURES, DIM), 0.1))  # it has moved since
+    return model
+
+
+def distillation(model, x, y, loss):
+    student, teacher = run(chain(model.encoder, model.head), x), run(model.teacher, x)
+    if student.shape[-1] == 1:  # of two classes
+        student, teacher = (np.concatenate([np.zeros_like(z), z], axis=-1) for z in (student, teacher))
+        prediction = student[:, 1:]
+    else:
+        prediction = student
+    return {
+        "task": (1.0, loss.value(real(y), prediction)),
+        "distillation": (1.0, oracles.distillation(teacher, student, 2.0)),
+    }
+
+
+def of_views(terms):
+    def of_projections(model, x, y, loss):
+        projections = run(chain(model.encoder, model.projector), x["view_1"], x["view_2"])
+        return terms(model, *projections, *(() if y is None else (real(y),)))
+
+    return of_projections
+
+
+def byol(model, x, y, loss):
+    student = chain(model.encoder, model.projector, model.predictor)
+    (p_1, p_2), (t_1, t_2) = (
+        run(part, x["view_1"], x["view_2"]) for part in (student, chain(model.teacher_encoder, model.teacher_projector))
+    )
+    return {"regression": (1.0, 4.0 - 2.0 * oracles.cosine(p_1, t_2) - 2.0 * oracles.cosine(p_2, t_1))}
+
+
+def simsiam(model, z_1, z_2):
+    p_1, p_2 = run(model.predictor, z_1, z_2)
+    return {"similarity": (1.0, -(oracles.cosine(p_1, z_2) + oracles.cosine(p_2, z_1)) / 2.0)}
+
+
+def barlow(model, z_1, z_2):
+    return dict(zip(("invariance", "redundancy"), zip((1.0, 5e-3), oracles.barlow_twins(z_1, z_2))))
+
+
+def vicreg(model, z_1, z_2):
+    return dict(zip(("invariance", "variance", "covariance"), zip((25.0, 25.0, 1.0), oracles.vicreg(z_1, z_2))))
+
+
+def drawn(model, x, name):
+    """What the next step is going to draw: the generator is put back."""
+    seed = model.seed_generator.state.numpy()
+    found = keras.ops.convert_to_numpy(model.forward(x, training=True)[name])
+    model.seed_generator.state.assign(seed)
+    return found
+
+
+def mae(model, x, y, loss):
+    hidden = drawn(model, x, "hidden")
+    tokens = run(model.encoder.get_layer("patches"), x["image"])
+    assert (hidden.sum(axis=1) == round(0.75 * tokens.shape[1])).all()
+    encoded = run(model.encoder.get_layer("blocks"), np.stack([row[~gone] for row, gone in zip(tokens, hidden)]))
+    full = np.broadcast_to(model.mask_token.numpy(), tokens.shape).astype("float64").copy()
+    full[~hidden] = encoded.reshape(-1, encoded.shape[-1])
+    pixels = oracles.patches(real(x["image"]) / 255.0, 2)
+    pixels = (pixels - pixels.mean(axis=-1, keepdims=True)) / np.sqrt(pixels.var(axis=-1, keepdims=True) + 1e-6)
+    return {"reconstruction": (1.0, np.mean((run(model.decoder, full) - pixels)[hidden] ** 2))}
+
+
+def inpainting(model, x, y, loss):
+    hole, pixels = drawn(model, x, "hole").astype(bool), real(x["image"])
+    assert (hole.sum(axis=(1, 2, 3)) == 16).all()  # a quarter of 8 x 8
+    seen = np.where(hole, pixels.mean(axis=(1, 2), keepdims=True), pixels)
+    errors = (run(chain(model.encoder, model.decoder), seen) - pixels / 255.0) ** 2
+    return {"reconstruction": (1.0, errors[hole].mean())}
+
+
+def of_episodes(solve, term="task"):
+    def terms(model, x, y, loss):
+        (support, labels), query = x["support"], x["query"]
+        each = [solve(model, *map(real, episode), loss) for episode in zip(support, labels, query, y)]
+        return {term: (1.0, np.mean(each))}
+
+    return terms
+
+
+def few_shots(logits):
+    def solve(model, support, labels, query, answers, loss):
+        return loss.value(answers, logits(*run_pair(model.encoder, support, labels, query)))
+
+    return solve
+
+
+def run_pair(part, support, labels, query):
+    return run(part, support), labels, run(part, query)
+
+
+def maml(model, support, labels, query, answers, loss):
+    adapted = oracles.adapted(weights(model.network), support, labels, loss.slope, 2, 0.4)
+    return loss.value(answers, oracles.dense(adapted, query)[0])
+
+
+def anil(model, support, labels, query, answers, loss):
+    support, _, query = run_pair(model.encoder, support, labels, query)
+    adapted = oracles.adapted(weights(model.head), support, labels, loss.slope, 5, 0.1)
+    return loss.value(answers, oracles.dense(adapted, query)[0])
+
+
+def reptile(model, support, labels, query, answers, loss):
+    start = weights(model.network)
+    end = oracles.adam(start, support, labels, loss.slope, 5, 1e-3, 3)
+    return sum(((a - b) ** 2).sum() for a, b in zip(start, end)) / 2.0
+
+
+# The table of all methods.
+
+
+class Method(NamedTuple):
+    make: Any  # number of outputs -> model
+    draw: Any  # name of a loss -> strategy of a Batch
+    terms: Any  # (model, x, y, loss) -> {term: (weight, value)}
+    losses: tuple = ("sparse", "sparse", "categorical", "squared", "several", "function")
+
+
+def head(outputs):
+    return network(DIM, outputs)
+
+
+def classifier(outputs):
+    return keras.Sequential([encoder(), head(outputs)])
+
+
+ADAPTED = ("sparse", "sparse", "squared", "several", "function")
+METHODS = {
+    "DANN": Method(lambda n: m.DANN(encoder(), head(n), head(1)), domains, of_domains(dann)),
+    "DeepCORAL": Method(
+        lambda n: m.DeepCORAL(encoder(), head(n), coral_weight=100.0),
+        lambda loss: domains(loss, 2),
+        of_domains(lambda model, *features: {"coral": (100.0, oracles.coral(*features))}),
+    ),
+    "DAN": Method(
+        lambda n: m.DAN(encoder(), head(n)),
+        lambda loss: domains(loss, 2),
+        of_domains(lambda model, *features: {"mmd": (1.0, oracles.mmd(*features))}),
+    ),
+    "L2SP": Method(make_l2sp, plain, l2sp),
+    "Distillation": Method(lambda n: m.Distillation(encoder(), head(n), classifier(n)), plain, distillation),
+    "PrototypicalNetwork": Method(
+        lambda n: m.PrototypicalNetwork(keras.Sequential([encoder(), free_projector()])),
+        lambda loss: episodes(loss, by_rows=True),
+        of_episodes(few_shots(oracles.prototypes)),
+        ("sparse",),
+    ),
+    "MatchingNetwork": Method(
+        lambda n: m.MatchingNetwork(keras.Sequential([encoder(), projector()]), cosine=True),
+        lambda loss: episodes(loss, by_rows=True),
+        of_episodes(few_shots(oracles.matching)),
+        ("sparse",),
+    ),
+    "MAML": Method(lambda n: m.MAML(classifier(n), steps=2, learn_rates=True), episodes, of_episodes(maml), ADAPTED),
+    "ANIL": Method(lambda n: m.ANIL(encoder(), head(n)), episodes, of_episodes(anil), ADAPTED),
+    "Reptile": Method(  # Adam's steps depend on the sign of gradients: float32 has none of a tanh that is 1
+        lambda n: m.Reptile(classifier(n), batch_size=3),
+        lambda loss: episodes(loss, scales=(0.3, 1e-3)),
+        of_episodes(reptile, "distance"),
+        ADAPTED,
+    ),
+    "SimCLR": Method(
+        lambda n: m.SimCLR(encoder(), projector()),
+        lambda loss: views(loss, 2),
+        of_views(lambda model, *z: {"contrast": (1.0, oracles.contrastive(*z, 0.2))}),
+        (None,),
+    ),
+    "SupCon": Method(
+        lambda n: m.SupCon(encoder(), projector()),
+        lambda loss: views(loss, 2, labelled=True),
+        of_views(lambda model, a, b, y: {"contrast": (1.0, oracles.contrastive(a, b, 0.1, y))}),
+        (None,),
+    ),
+    "BYOL": Method(lambda n: m.BYOL(*contract.stages(), momentum=0.9), views, byol, (None,)),
+    "SimSiam": Method(lambda n: m.SimSiam(*contract.stages()), views, of_views(simsiam), (None,)),
+    "BarlowTwins": Method(
+        lambda n: m.BarlowTwins(encoder(), free_projector()), lambda loss: views(loss, 2), of_views(barlow), (None,)
+    ),
+    "VICReg": Method(
+        lambda n: m.VICReg(encoder(), free_projector()), lambda loss: views(loss, 2), of_views(vicreg), (None,)
+    ),
+    "MAE": Method(lambda n: m.MAE(*contract.vit()), images, mae, (None,)),
+    "Inpainting": Method(lambda n: m.Inpainting(*contract.image_networks()), images, inpainting, (None,)),
+}
+MODELS = {}
+
+
+def ready(key, make, loss):
+    """A compiled model with the weights that it was made with, made once for each key."""
+    if key not in MODELS:
+        keras.utils.set_random_seed(0)
+        model = make()
+        model.compile(keras.optimizers.SGD(0.01), loss, run_eagerly=True)
+        MODELS[key] = model, [variable.numpy() for variable in model.variables]
+    model, start = MODELS[key]
+    for variable, value in zip(model.variables, start):
+        variable.assign(value)
+    model.reset_metrics()
+    return model
+
+
+def decay(model):
+    """The regularisers of the networks, each kernel once."""
+    kernels = [v for v in model.trainable_variables if getattr(v, "regularizer", None) is not None]
+    return 0.01 * sum((real(v.numpy()) ** 2).sum() for v in kernels)
+
+
+def step(model, batch, terms):
+    """Trains one step and compares, or looks at the error."""
+    try:
+        if batch.wrong is None:
+            expected = terms()
+            expected_decay = decay(model)
+        before = int(model.step.numpy())
+        logs = model.train_on_batch(batch.x, batch.y, return_dict=True)
+    except ValueError as error:
+        assert batch.wrong is not None, f"Nothing is wrong with the batch; received: {error}"
+        assert re.search(batch.wrong, str(error), re.DOTALL), f"Expected an error of {batch.wrong}; received: {error}"
+        assert int(model.step.numpy()) == before
+        return
+    assert batch.wrong is None, f"Expected an error of {batch.wrong}; received {logs}"
+    for name, (_, value) in expected.items():
+        np.testing.assert_allclose(logs[f"{name}_term"], value, rtol=2e-4, atol=2e-5, err_msg=name)
+    total = sum(weight * value for weight, value in expected.values()) + expected_decay
+    np.testing.assert_allclose(logs["loss"], total, rtol=2e-4, atol=2e-4)
+
+
+def test_every_public_method_is_drawn():
+    assert set(METHODS) | set(contract.ARCHITECTURES) == set(contract.METHODS)
+
+
+@pytest.mark.parametrize("name", METHODS)
+@SEEDED
+@hypothesis.given(data=st.data())
+def test_a_step_gives_the_loss_of_numpy_or_says_what_is_wrong(name, data):
+    method = METHODS[name]
+    loss = data.draw(st.sampled_from(method.losses))
+    batch = data.draw(method.draw(loss))
+    outputs = 1 if loss is None else LOSSES[loss].outputs
+    model = ready((name, loss), lambda: method.make(outputs), LOSSES[loss].make() if loss else None)
+    step(model, batch, lambda: method.terms(model, batch.x, batch.y, LOSSES.get(loss)))
+
+
+# Several tasks: each with its own loss, and its own way of saying that a label is missing.
+
+TASKS = {
+    "sparse": (lambda: keras.losses.SparseCategoricalCrossentropy(from_logits=True), oracles.sparse),
+    "squared": (lambda: "mse", oracles.squared),
+}
+MISSING = {
+    "none": None,
+    "-1": -1,
+    "nan": float("nan"),
+    "by task": {"whole": -1, "half": float("nan")},
+    "one": {"half": -1},
+}
+GAPS = ("none", "rows", "rows", "entries", "everything")
+
+
+@st.composite
+def task_labels(draw, loss, rows, missing):
+    """Labels of a task, some of which are missing, and what an error has to name where they are wrong."""
+    shape = (rows,) if loss == "sparse" else (rows, CLASSES)
+    if loss == "sparse":
+        y = draw(labels_of(shape, CLASSES))
+    elif draw(st.integers(0, 3)):
+        y = draw(cells(shape, draw(st.sampled_from(LABELS))))
+    else:
+        y = draw(labels_of(shape, CLASSES))
+    gap = draw(st.sampled_from(GAPS))
+    value = draw(st.sampled_from((missing, missing, missing, -1, np.nan)))
+    if gap != "none" and value is not None and y.dtype.kind in "if":
+        y = y.astype("float32") if np.isnan(value) else y.copy()
+        where = np.random.default_rng(draw(st.integers(0, 99))).random(y.shape if gap == "entries" else len(y)) < 0.5
+        y[where if gap != "everything" else ...] = value
+    if y.dtype.kind not in "biuf":
+        return y, "[Ll]abels"
+    numbers = y.astype("float64")
+    here = np.full(y.shape, True) if missing is None else ~np.isnan(y) if np.isnan(missing) else numbers != missing
+    known = numbers[here]
+    right = np.isfinite(known).all() and y.shape in (shape, (*shape, 1))
+    if loss == "sparse":
+        right = right and ((known == np.floor(known)) & (known >= 0) & (known < CLASSES)).all()
+    return y, None if right else "[Ll]abels"
+
+
+@pytest.mark.parametrize("name", contract.ARCHITECTURES)
+@SEEDED
+@hypothesis.given(data=st.data())
+def test_a_step_of_several_tasks_gives_the_loss_of_numpy_or_says_what_is_wrong(name, data):
+    losses = {task: data.draw(st.sampled_from(list(TASKS))) for task in contract.heads()}
+    missing = data.draw(st.sampled_from(list(MISSING)))
+    each = MISSING[missing] if isinstance(MISSING[missing], dict) else dict.fromkeys(losses, MISSING[missing])
+    rows = data.draw(sizes)
+    x, bad = data.draw(inputs(rows))
+    drawn = {task: data.draw(task_labels(loss, rows, each.get(task))) for task, loss in losses.items()}
+    y = {task: labels for task, (labels, _) in drawn.items()}
+
+    def make():
+        model = contract.ARCHITECTURES[name](missing=MISSING[missing])
+        model(np.zeros((1, FEATURES), "float32"))
+        return model
+
+    def terms():
+        predictions = model(np.asarray(x, "float32"))
+        found = {}
+        for task, loss in losses.items():
+            prediction = real(keras.ops.convert_to_numpy(predictions[task]))
+            found[task] = (1.0, oracles.known(TASKS[loss][1], y[task], prediction, each.get(task)))
+        if name == "SoftSharing":
+            found["pull"] = (0.1, oracles.spread([weights(tower) for tower in model.towers.values()]))
+        return found
+
+    compiled = {task: TASKS[loss][0]() for task, loss in losses.items()}
+    model = ready((name, missing, *losses.values()), make, compiled)
+    step(model, Batch(x, y, joined(bad, *(wrong for _, wrong in drawn.values()))), terms)
