@@ -79,4 +79,4 @@ def test_every_encoder_begins_where_the_pretrained_one_ended():
 
 def test_one_split_is_refused():
     with pytest.raises(ValueError, match="at least 2 splits"):
-        finetune_letters.main(finetune_letters.Config(splits=(3, 3)))
+        finetune_letters.main(finetune_letters.Config(splits=(3,)))

@@ -97,7 +97,7 @@ def test_settings_of_the_baselines_are_fixed():
 
 def test_bad_input():
     with pytest.raises(ValueError, match="at least 2 splits"):
-        finetune_photos.main(finetune_photos.Config(splits=(3, 3)))
+        finetune_photos.main(finetune_photos.Config(splits=(3,)))
     with pytest.raises(ValueError, match="`backbone` to be small_cnn, hub:... or mobilenet:...; received 'resnet'"):
         finetune_photos.build(finetune_photos.Config(backbone="resnet"))
 

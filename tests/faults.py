@@ -1,0 +1,216 @@
+"""Kills a recipe, or an export, at random places; run as `python -m tests.faults <folder> <kills>`.
+
+TensorFlow is imported once: each try is a fork of a process that has run nothing yet. A try kills itself, as `kill -9`
+does, before or after one of its calls that change files, or after a while.
+"""
+
+import builtins
+import errno
+import json
+import os
+import pathlib
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import traceback
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import keras_transfer as kt
+from recipes import maml_sinusoid
+
+CALLS = ("replace", "rename", "mkdir", "fsync", "unlink", "rmdir")  # of `os`, in which those of `pathlib` end
+KILLED, DISK_FULL = -signal.SIGKILL, 28
+
+
+def config(folder, resume=None):
+    """Settings of a run that takes a second or two."""
+    folders = {name: folder / name for name in ("runs", "saved_models", "results")}
+    short = {"iterations": 100, "tasks": 2, "test_tasks": 10, "test_steps": 2, "seeds": (0, 1)}
+    return maml_sinusoid.Config(**short, **folders, resume=resume)
+
+
+def recipe(folder):
+    """Runs the recipe, from where an earlier try in that folder was stopped."""
+    begun = [path.parent for path in (folder / "runs").glob("*/report.json") if "parts" in json.loads(path.read_text())]
+    maml_sinusoid.main(config(folder, max(begun, default=None)))
+
+
+def export(folder):
+    """Exports one model, whose answers are known."""
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    model.set_weights([np.ones((3, 2)), np.zeros(2)])
+    kt.export(model, folder / "saved_models" / "sums", np.ones((4, 3), "float32"), verify=False)
+
+
+def fork(job, folder, kill=None):
+    """Runs a job in a fork; returns its exit status, the number of its calls that change files, and its seconds.
+
+    Args:
+        job: function of a folder.
+        folder: path.
+        kill: where the fork kills itself: the number of a call, negative if the call is not made any more; or a float,
+            the seconds after which it does; or None.
+    """
+    reader, writer = os.pipe()
+    start, child = time.perf_counter(), os.fork()
+    if child == 0:
+        os.close(reader)
+        status = 1
+        try:
+            with open(folder.parent / f"{folder.name}.txt", "a") as printed:
+                os.dup2(printed.fileno(), 1)
+                os.dup2(printed.fileno(), 2)
+            if isinstance(kill, float):
+                threading.Timer(kill, os.kill, (os.getpid(), signal.SIGKILL)).start()
+            count(kill, writer)
+            job(folder)
+            status = 0
+        except BaseException as error:
+            traceback.print_exc()
+            full = getattr(error, "errno", None) == errno.ENOSPC or isinstance(error, tf.errors.ResourceExhaustedError)
+            status = DISK_FULL if full else 1
+        finally:
+            sys.stdout.flush()
+            os._exit(status)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as pipe:
+        calls = len(pipe.read())
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return status, calls, time.perf_counter() - start
+
+
+def count(kill, writer):
+    """Reports each call that changes files as a byte, and ends the process at the one to be killed at."""
+    made = 0
+
+    def counted(function, changes=lambda *args, **kwargs: True):
+        def call(*args, **kwargs):
+            nonlocal made
+            if not changes(*args, **kwargs):
+                return function(*args, **kwargs)
+            made += 1
+            os.write(writer, b".")
+            if kill == -made:
+                os.kill(os.getpid(), signal.SIGKILL)
+            answer = function(*args, **kwargs)
+            if kill == made:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return answer
+
+        return call
+
+    for name in CALLS:
+        setattr(os, name, counted(getattr(os, name)))
+    os.open = counted(os.open, lambda path, flags, *args, **kwargs: flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT))
+    builtins.open = counted(open, lambda file, mode="r", *args, **kwargs: set(mode) & set("wxa+"))
+
+
+def check_whole(folder):
+    """Checks that a server, and a person, would see nothing that is not whole; returns what exports answer."""
+    answers = []
+    for version in (folder / "saved_models").glob("*/[0-9]*"):
+        assert (version / "assets.extra/card.json").is_file(), version
+        served = tf.saved_model.load(str(version)).signatures["serving_default"]
+        _, inputs = served.structured_input_signature
+        ones = {name: tf.ones([2, *spec.shape[1:]], spec.dtype) for name, spec in inputs.items()}
+        answers.append({name: value.numpy().tolist() for name, value in served(**ones).items()})
+    for report in (folder / "runs").glob("*/report.json"):
+        json.loads(report.read_text())
+    return answers
+
+
+def found(folder):
+    """What the recipe found, without the seconds that it took."""
+    record = json.loads((folder / "results/maml_sinusoid/10.json").read_text())
+    return {name: record[name] for name in ("mean_squared_error", "fine_tuning_rates", "config")}
+
+
+def hidden(folder):
+    """What killed processes left."""
+    return [path for path in folder.rglob(".whole-*")]
+
+
+def ends(job, folder, kill=None, status=0):
+    """Runs a job in a fork, which must end with a status; returns its calls and seconds."""
+    ended, calls, seconds = fork(job, folder, kill)
+    printed = (folder.parent / f"{folder.name}.txt").read_text()
+    assert ended == status, f"{job.__name__} ended with {ended} instead of {status}, kill {kill}:\n{printed[-3000:]}"
+    return calls, seconds
+
+
+def places(rng, number, calls, seconds):
+    """Draws where to kill: at calls, before or after they are made, and by the clock."""
+    return [
+        rng.choice((rng.randint(1, calls), -rng.randint(1, calls), rng.uniform(0.1, seconds))) for _ in range(number)
+    ]
+
+
+def kill_recipe(folder, rng, kills):
+    """Kills the recipe, resumes it, and compares what it reports with a run that was never killed."""
+    calls, seconds = ends(recipe, folder / "whole")
+    whole, killed = found(folder / "whole"), []
+    for number, kill in enumerate(places(rng, kills, calls, 0.8 * seconds)):
+        broken = folder / f"run{number}"
+        broken.mkdir()
+        ends(recipe, broken, kill, status=KILLED)
+        ends(check_whole, broken)
+        ends(recipe, broken)
+        assert found(broken) == whole, kill
+        assert not hidden(broken), kill
+        killed.append(kill)
+        shutil.rmtree(broken)
+    return {"killed": killed, "calls": calls, "seconds": seconds}
+
+
+def kill_export(folder, rng, kills):
+    """Kills the export again and again in one folder; what it leaves, the next export removes."""
+    folder = folder / "sums"
+    folder.mkdir()
+    calls, seconds = ends(export, folder)
+    killed = places(rng, kills, calls, 0.8 * seconds)
+    for kill in killed:
+        ends(export, folder, kill, status=KILLED)
+        ends(check_whole, folder)
+    ends(export, folder)
+    assert not hidden(folder)
+    return {"killed": killed, "calls": calls, "seconds": seconds}
+
+
+def fill_disk(folder, whole):
+    """Runs recipe and export on a disk that is full, then with space; None where no such disk can be mounted."""
+    disk = folder / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48k", "tmpfs", disk], capture_output=True).returncode:
+        return None
+    try:
+        for job, name in ((recipe, "recipe"), (export, "export")):
+            (disk / name).mkdir()
+            ends(job, disk / name, status=DISK_FULL)
+            ends(check_whole, disk / name)
+        assert not hidden(disk)
+        subprocess.run(["mount", "-o", "remount,size=200m", disk], check=True)
+        for job, name in ((recipe, "recipe"), (export, "export")):
+            ends(job, disk / name)
+            ends(check_whole, disk / name)
+        assert found(disk / "recipe") == whole
+    finally:
+        subprocess.run(["umount", disk], check=True)
+    return "whole"
+
+
+def main(folder, kills):
+    """Kills both jobs `kills` times and fills a disk; prints what was done as JSON."""
+    rng = random.Random(0)
+    told = {"recipe": kill_recipe(folder, rng, kills), "export": kill_export(folder, rng, kills)}
+    print(json.dumps({**told, "full_disk": fill_disk(folder, found(folder / "whole"))}))
+
+
+if __name__ == "__main__":
+    main(pathlib.Path(sys.argv[1]), int(sys.argv[2]))
