@@ -5,6 +5,7 @@ import base64
 import keras
 
 from keras_transfer.backbones.features import not_a_backbone, pooled
+from keras_transfer.keras_internals import all_layers, child_layers
 
 
 def from_keras_hub(source, preprocessor=None, pooling=None, **kwargs):
@@ -26,8 +27,9 @@ def from_keras_hub(source, preprocessor=None, pooling=None, **kwargs):
 
         - images `(batch, height, width, channels)`, uint8 or float, in 0-255;
         - strings `(batch,)`, with a text preprocessor: tensors, `tf.data` or NumPy arrays of dtype object, TensorFlow
-          only. Begin a `keras.Sequential` with `keras.Input((), dtype="string")`: it takes its inputs for floats
-          otherwise. A `.keras` file holds the vocabulary; an exported SavedModel needs TensorFlow Text where it loads;
+          only. Begin a `keras.Sequential` with `keras.Input((), dtype="string")`: Keras takes its inputs for floats
+          otherwise, and says "Cast string to float is not supported". A `.keras` file holds the vocabulary; an exported
+          SavedModel needs TensorFlow Text where it loads;
         - otherwise the backbone's own dict of token ids and masks.
 
     Raises:
@@ -71,7 +73,24 @@ def from_keras_hub(source, preprocessor=None, pooling=None, **kwargs):
         inputs = keras.Input(shape, name="images")
         x = preprocessor(inputs)
     features = _features(backbone, backbone(x), pooling, x.get("padding_mask") if text else None)
-    return keras.Model(inputs, features, name=f"{backbone.name}_features")
+    return KerasHubFeatures(inputs, features, name=f"{backbone.name}_features")
+
+
+@keras.saving.register_keras_serializable(package="keras_transfer")
+class KerasHubFeatures(keras.Model):
+    """A functional model around a backbone of keras_hub, which stays frozen in a `.keras` file where all of it is.
+
+    The backbone's config says no more than that; Keras 3.15 reads it before the backbone has its layers.
+    """
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        """Makes the model that `get_config` describes."""
+        model = super().from_config(config, custom_objects)
+        for layer in all_layers(model):
+            for inner in () if layer.trainable else child_layers(layer):
+                inner.trainable = False
+        return model
 
 
 def _features(backbone, output, pooling, mask):
@@ -107,11 +126,6 @@ class TextPreprocessing(keras.layers.Layer):
 
     def call(self, text):
         """Returns the dict of token ids and masks."""
-        if text.dtype != "string":
-            raise ValueError(
-                f"Expected strings (batch,); received {text.dtype} of shape {tuple(text.shape)}. Begin a "
-                '`keras.Sequential` with `keras.Input((), dtype="string")`.'
-            )
         return self.preprocessor(text)
 
     def get_config(self):
