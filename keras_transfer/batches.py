@@ -34,7 +34,7 @@ def check_shape(y, y_pred, loss, name="labels"):
         )
     loss = keras_internals.resolved_loss(loss, y, y_pred)
     if keras_internals.reads_class_numbers(loss):
-        fitting, told = [predictions[:-1], (*predictions[:-1], 1)], "one class number for each row of logits"
+        fitting, told = [predictions[:-1], (*predictions[:-1], 1)], "that are one number of a class for each row"
     elif keras_internals.reads_one_shape(loss):
         fitting, told = (
             [predictions, *([predictions[:-1]] if predictions[-1] == 1 else [])],

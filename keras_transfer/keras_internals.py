@@ -468,8 +468,13 @@ class Trainer(keras.Model):
     def _traced_anew_after_failure(self):
         try:
             yield
-        except Exception:
+        except Exception as error:
             self.train_function = self.test_function = self.predict_function = None
+            if type(error).__name__ == "InvalidArgumentError" and "a label value" in str(error):
+                found = str(error).split("a label value")[1].split("Label values:")[0].strip()
+                raise ValueError(
+                    f"Expected labels that are classes of the network; received a label {found}"
+                ) from error
             raise
 
     @property

@@ -186,6 +186,8 @@ class TransferModel(keras_internals.Trainer):
             raise ValueError(f"Expected `{type(self).__name__}.compile` to be called with a `loss`; received None.")
         check_loss(self.loss, self.served[1])
         check_shape(y, y_pred, self.loss)
+        if self.run_eagerly:  # labels of datasets, which nothing has seen before
+            check_labels(y, whole=keras_internals.reads_class_numbers(self.loss))
         return loss(y, y_pred, sample_weight) * self._replicas
 
     def check_data(self, x=None, y=None, *_, **__):

@@ -16,7 +16,7 @@ from tests.contract import CLASSES, DIM, FEATURES, encoder, free_projector, netw
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="steps are traced on other backends")
 
 SEEDED = hypothesis.settings(
-    max_examples=50,
+    max_examples=15,
     deadline=None,
     derandomize=True,
     database=None,
@@ -76,7 +76,7 @@ def cells(draw, shape, dtype=None, scales=SCALES):
     return (np.abs(values) if dtype == "uint8" else values.clip(-120, 120)).astype(dtype)
 
 
-X_FAULTS = ("none",) * 10 + ("width", "rank", "strings", "nan", "infinity")
+X_FAULTS = ("none",) * 24 + ("width", "rank", "strings", "nan", "infinity")
 
 
 @st.composite
@@ -98,7 +98,7 @@ def inputs(draw, rows, shape=(FEATURES,), name="[Ii]nput|`x`", scales=SCALES):
     return x, name
 
 
-Y_KINDS = ("numbers",) * 4 + ("column", "one hot", "soft", "beyond", "negative", "fractions", "nan", "strings", "rank")
+Y_KINDS = ("numbers",) * 8 + ("column", "one hot", "soft", "beyond", "negative", "fractions", "nan", "strings", "rank")
 Y_KINDS += ("too few",)
 
 
@@ -480,14 +480,13 @@ def decay(model):
     return 0.01 * sum((real(v.numpy()) ** 2).sum() for v in kernels)
 
 
-def step(model, batch, terms):
+def step(model, batch, terms, train=None):
     """Trains one step and compares, or looks at the error."""
+    before = int(model.step.numpy())
+    if batch.wrong is None:
+        expected, expected_decay = terms(), decay(model)
     try:
-        if batch.wrong is None:
-            expected = terms()
-            expected_decay = decay(model)
-        before = int(model.step.numpy())
-        logs = model.train_on_batch(batch.x, batch.y, return_dict=True)
+        logs = model.train_on_batch(batch.x, batch.y, return_dict=True) if train is None else train()
     except ValueError as error:
         assert batch.wrong is not None, f"Nothing is wrong with the batch; received: {error}"
         assert re.search(batch.wrong, str(error), re.DOTALL), f"Expected an error of {batch.wrong}; received: {error}"
@@ -587,5 +586,87 @@ def test_a_step_of_several_tasks_gives_the_loss_of_numpy_or_says_what_is_wrong(n
         return found
 
     compiled = {task: TASKS[loss][0]() for task, loss in losses.items()}
-    model = ready((name, missing, *losses.values()), make, compiled)
+    model = ready((name, missing), make, compiled)
+    model.compile(keras.optimizers.SGD(0.01), compiled, run_eagerly=True)
     step(model, Batch(x, y, joined(bad, *(wrong for _, wrong in drawn.values()))), terms)
+
+
+# The streams, whose batches here are all rows, in whatever order.
+
+
+def fitted(model, stream):
+    """A function that trains on what a stream yields in one epoch and returns the logs."""
+
+    def train():
+        return {name: values[0] for name, values in model.fit(stream(), epochs=1, verbose=0).history.items()}
+
+    return train
+
+
+def one_type(first, second):
+    """The second array in the dtype of the first, which a stream asks for."""
+    strings = "O" in (first.dtype.kind, second.dtype.kind)
+    return second if strings else second.astype("float32").clip(0, 100).astype(first.dtype)
+
+
+@SEEDED
+@hypothesis.given(data=st.data())
+def test_the_stream_of_domains(data):
+    loss = data.draw(st.sampled_from(("sparse", "squared")))
+    batch = data.draw(domains(loss, 2))
+    source, target = batch.x["source"], one_type(*batch.x.values())
+    model = ready(("DAN", loss), lambda: METHODS["DAN"].make(LOSSES[loss].outputs), LOSSES[loss].make())
+
+    def stream():
+        return kt.streams.domains(
+            (source, batch.y), target, len(source), len(target), seed=data.draw(sizes), check_range=False
+        )
+
+    x = {"source": source, "target": target}
+    wrong = None if batch.wrong is None else f"{batch.wrong}|source"
+    expected = METHODS["DAN"].terms
+    step(model, Batch(x, batch.y, wrong), lambda: expected(model, x, batch.y, LOSSES[loss]), fitted(model, stream))
+
+
+@SEEDED
+@hypothesis.given(data=st.data())
+def test_the_stream_of_views(data):
+    rows = data.draw(st.integers(2, 8))
+    images, bad = data.draw(inputs(rows, name="images|[Ii]nput"))
+    y = data.draw(labels_of((rows,), 4))
+    bad_y = None if y.dtype.kind in "iu" and y.shape == (rows,) else "labels"
+    model = ready(("SupCon", None), lambda: METHODS["SupCon"].make(1), None)
+
+    def stream():
+        return kt.streams.views(images, lambda both: both, rows, labels=y, seed=data.draw(sizes))
+
+    x = {"view_1": images, "view_2": images}
+    batch = Batch(x, y, joined(bad, bad_y))
+    step(model, batch, lambda: METHODS["SupCon"].terms(model, x, y, None), fitted(model, stream))
+
+
+@SEEDED
+@hypothesis.given(data=st.data())
+def test_the_stream_of_episodes(data):
+    rows, ways, shots, queries, number = (
+        data.draw(st.integers(*span)) for span in ((4, 12), (2, 3), (1, 2), (1, 2), (1, 2))
+    )
+    x, bad = data.draw(inputs(rows, name="`x`|[Ii]nput"))
+    y = data.draw(labels_of((rows,), 3))
+    bad_y = None if y.dtype.kind in "iu" and y.shape == (rows,) else "labels"
+    if bad_y is None:
+        counts = np.unique(y, return_counts=True)[1]
+        bad_y = "classes|rows of each class" if len(counts) < ways or counts.min() < shots + queries else None
+    model = ready(
+        ("PrototypicalNetwork", "sparse"), lambda: METHODS["PrototypicalNetwork"].make(1), LOSSES["sparse"].make()
+    )
+
+    def stream():
+        return kt.streams.episodes(x, y, ways, shots, queries, number, batches=1, seed=7)
+
+    def terms():
+        episodes, answers = next(stream().as_numpy_iterator())
+        assert set(np.unique(answers)) == set(range(ways))
+        return METHODS["PrototypicalNetwork"].terms(model, episodes, answers, LOSSES["sparse"])
+
+    step(model, Batch(x, y, joined(bad, bad_y)), terms, fitted(model, stream))

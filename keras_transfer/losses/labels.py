@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 
 from keras_transfer import keras_internals
-from keras_transfer.batches import check_shape
+from keras_transfer.batches import check_labels, check_shape
 
 MEANS = ("sum_over_batch_size", "mean", "mean_with_sample_weight")
 
@@ -76,7 +76,9 @@ def read(task, loss, label, prediction, missing=None, sample_weight=None):
             missing or have weights.
     """
     label = ops.convert_to_tensor(label)
-    check_shape(label, prediction, loss, f"labels of the task {task!r}")
+    name = f"labels of the task {task!r}"
+    check_shape(label, prediction, loss, name)
+    check_labels(label, name, keras_internals.reads_class_numbers(loss), missing=missing)  # where values are known
     mask, here = keras_internals.mask_of(prediction), present(label, missing)
     shown = prediction
     if here is not None:
