@@ -12,7 +12,15 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 ROOT = pathlib.Path(__file__).parent.parent
 
 
-SLOWEST = ("tests/test_jax.py", "tests/test_replicas.py", "tests/serving/", "tests/recipes/", "tests/backbones/")
+SLOWEST = (
+    "tests/test_jax.py",
+    "tests/test_replicas.py",
+    "tests/test_faults.py",
+    "tests/test_fuzz.py",
+    "tests/serving/",
+    "tests/recipes/",
+    "tests/backbones/",
+)
 
 
 def pytest_collection_modifyitems(items):
