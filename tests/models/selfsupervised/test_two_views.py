@@ -90,4 +90,4 @@ def test_missing_labels_are_refused():
 @pytest.mark.parametrize("method", [kt.models.SimCLR, kt.models.SupCon])
 def test_temperature_is_positive(method):
     with pytest.raises(ValueError, match="Expected `temperature` to be a finite number above 0; received 0"):
-        method(None, None, temperature=0)
+        method(keras.layers.Identity(), keras.layers.Identity(), temperature=0)
