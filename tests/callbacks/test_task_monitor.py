@@ -35,7 +35,7 @@ def test_without_a_weighting_it_logs_nothing():
     ("labels", "message"),
     [
         (np.full(len(X), -1), "received 0 in all 2 steps of an epoch for the task 'half': it has no labels"),
-        (np.full(len(X), np.nan), "received nan for the task 'half' in batch 0"),
+        (np.full(len(X), 1e30), "received inf for the task 'half' in batch 0"),
     ],
 )
 def test_a_task_that_does_not_learn_is_named(labels, message):

@@ -150,7 +150,7 @@ def test_errors_of_compile(compiled, message):
 
 
 def test_errors_of_labels():
-    with pytest.raises(ValueError, match="labels of the task 'a' to be numbers; received strings"):
+    with pytest.raises(ValueError, match="numbers in the labels of the task 'a'; received strings"):
         model = made(loss="mse")
         model.compute_loss(X, {"a": tf.constant(["x"] * 64), "b": X[:, 1]}, model(X))
     model = made(loss="mse")
