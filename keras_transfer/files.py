@@ -1,11 +1,15 @@
 """Files and folders that are there whole or not at all, also where the process or the machine stops half way."""
 
 import contextlib
+import json
+import math
 import os
 import pathlib
 import re
 import shutil
 import uuid
+
+import numpy as np
 
 try:
     import fcntl
@@ -79,6 +83,32 @@ def write_folder_whole(folder, write, name):
             if not path.exists():
                 with contextlib.suppress(FileExistsError):
                     return _put_folder(beside, path)
+
+
+def to_json(value, indent=2):
+    """Returns a value as JSON text, with lists for arrays and null for NaN and infinity.
+
+    Args:
+        value: anything that JSON can hold, NumPy's numbers and arrays among it.
+        indent: int.
+
+    Raises:
+        TypeError: for anything else.
+    """
+
+    def plain(value):
+        if isinstance(value, (np.generic, np.ndarray)):
+            return plain(value.tolist())
+        if isinstance(value, dict):
+            return {key: plain(part) for key, part in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [plain(part) for part in value]
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    def refuse(value):
+        raise TypeError(f"Expected metrics that JSON can hold; received {value!r}.")
+
+    return json.dumps(plain(value), indent=indent, ensure_ascii=False, allow_nan=False, default=refuse)
 
 
 def put_whole(beside, path):

@@ -153,8 +153,8 @@ def main(config):
     few, histories, kept = {}, [], None
 
     def simclr(seed):
-        model, _, history = pretrain(config, seed, train[0])
-        return history, {"model": model}
+        model, encoder, history = pretrain(config, seed, train[0])
+        return history, {"model": model, "encoder": encoder}
 
     def compare(seed, encoder):
         return few_labels.compare(config, seed, encoder, build_encoder, augmentation, x, y), {}
@@ -164,7 +164,7 @@ def main(config):
         histories.append(history)
         kept = kept or networks["model"]
         if len(names) > 1:
-            count = functools.partial(compare, seed, networks["model"].encoder)
+            count = functools.partial(compare, seed, networks["encoder"])
             for arm, found in run.part(f"few labels, seed {seed}", count, seed)[0].items():
                 few.setdefault(arm, {})[seed] = found
                 print(f"seed {seed}, {arm}: {found['test']:.3f}", flush=True)

@@ -14,8 +14,6 @@ import shutil
 import keras
 
 import keras_transfer as kt
-from keras_transfer.files import put_whole, write_whole
-from keras_transfer.serving.versions import to_json
 
 FOLDERS = ("runs", "saved_models", "results")
 FROM_ZERO = ("seeds", "splits")  # settings that number something; other integers count something
@@ -112,7 +110,7 @@ class Run:
             files = {key: f"parts/{len(self.parts)}-{key}.keras" for key in networks}
             for key, network in networks.items():
                 self._save(network, files[key])
-            self.parts[name] = {"found": json.loads(to_json(found)), "files": files}
+            self.parts[name] = {"found": json.loads(kt.report.to_json(found)), "files": files}
             self._keep()
         except BaseException:
             self.parts.pop(name, None)
@@ -157,24 +155,25 @@ class Run:
             record = kept | record
         for name, figure in figures.items():
             draw = functools.partial(figure.savefig, format="png", dpi=110)
-            write_whole(self.folder / f"{name}.png", draw)
-        content = f"{to_json(record, indent=1)}\n".encode()
+            kt.report.write_whole(self.folder / f"{name}.png", draw)
+        content = f"{kt.report.to_json(record, indent=1)}\n".encode()
         if self.config.results is not None:
-            write_whole(self.config.results / self.recipe / f"{self.case}.json", content)
-        write_whole(self.folder / "report.json", content)  # last: from here on the run is finished
+            kt.report.write_whole(self.config.results / self.recipe / f"{self.case}.json", content)
+        kt.report.write_whole(self.folder / "report.json", content)  # last: from here on the run is finished
         shutil.rmtree(self.folder / "parts", ignore_errors=True)
         print("", text, "", f"Pictures and report: {self.folder}", *places, sep="\n")
         return record
 
     def _keep(self):
-        write_whole(self.folder / "report.json", f"{to_json({**self.begun, 'parts': self.parts}, indent=1)}\n".encode())
+        content = kt.report.to_json({**self.begun, "parts": self.parts}, indent=1)
+        kt.report.write_whole(self.folder / "report.json", f"{content}\n".encode())
 
     def _save(self, network, file):
         path = self.folder / file
         path.parent.mkdir(exist_ok=True)
         beside = path.with_suffix(".part.keras")
         network.save(beside)
-        put_whole(beside, path)
+        kt.report.put_whole(beside, path)
 
     def _load(self, file):
         hub = getattr(self.config, "backbone", "").startswith("hub:")  # whose modules are programs
@@ -222,7 +221,7 @@ def _identity(config):
     """What must be the same for one run to go on where another stopped."""
     asked = _asked(config)
     paths = {name: str(value.resolve()) for name, value in asked.items() if isinstance(value, pathlib.Path)}
-    return json.loads(to_json({**asked, **paths, "keras_transfer": kt.__version__}))
+    return json.loads(kt.report.to_json({**asked, **paths, "keras_transfer": kt.__version__}))
 
 
 def _asked(config):

@@ -167,7 +167,7 @@ def test_verify_names_what_differs(cases, tmp_path):
     encoder, top = head(4), keras.Sequential([layers.Input((4,)), layers.Dense(2)])
     model = kt.models.DANN(encoder, top, keras.Sequential([layers.Input((4,)), layers.Dense(1)]))
     model(rows)
-    serving.export(model, tmp_path, rows, outputs="logits")
+    serving.export(model, tmp_path, rows, outputs="logits", verify=False)
     top.layers[0].bias.assign([1.0, 0.0])
     with pytest.raises(
         ValueError, match="all/serving_default/logits differs by 1; .*stored variable of shape .2,."
@@ -178,7 +178,7 @@ def test_verify_names_what_differs(cases, tmp_path):
 
 def test_verify_refuses_what_should_not_be_stored(tmp_path):
     model = keras.Sequential([layers.Input((5,)), layers.Dense(2)])
-    version = serving.export(model, tmp_path, rows)
+    version = serving.export(model, tmp_path, rows, verify=False)
     loaded = tf.saved_model.load(str(version))
     loaded.again = tf.Variable(model.weights[0].numpy())
     shutil.rmtree(version / "variables")
@@ -247,7 +247,7 @@ def test_a_teacher_is_served_where_the_method_says_so(tmp_path):
     model = ServesItsTeacher(image_encoder(), image_encoder())
     x = (images / 255).astype("float32")
     model(x)
-    serving.export(model, tmp_path, x)
+    serving.export(model, tmp_path, x, verify=False)
     assert serving.verify(tmp_path, model, x).stored == paths(model.teacher)
     for signature in served(tmp_path).signatures.values():
         np.testing.assert_allclose(signature(images=x)["features"], model.teacher.predict(x, verbose=0), atol=1e-5)
@@ -263,14 +263,14 @@ def test_where_infer_is_overridden_no_other_features_are_embedded(tmp_path):
     model = Scaled(image_encoder())
     x = (images / 255).astype("float32")
     model(x)
-    serving.export(model, tmp_path, x)
+    serving.export(model, tmp_path, x, verify=False)
     assert set(serving.verify(tmp_path, model, x).differences) == {"serving_default"}
 
 
 def test_a_dict_of_outputs_is_served_by_its_keys(tmp_path):
     inputs = keras.Input((5,))
     model = keras.Model(inputs, {"kind": layers.Dense(3)(inputs), "size": layers.Dense(1)(inputs)})
-    serving.export(model, tmp_path, rows, classes={"kind": CLASSES})
+    serving.export(model, tmp_path, rows, classes={"kind": CLASSES}, verify=False)
     outputs = served(tmp_path).signatures["serving_default"](images=rows)
     assert set(outputs) == {"kind", "kind_probabilities", "kind_class_id", "kind_class_name", "size"}
     expected = model.predict(rows, verbose=0)
@@ -278,7 +278,7 @@ def test_a_dict_of_outputs_is_served_by_its_keys(tmp_path):
     np.testing.assert_allclose(outputs["size"], expected["size"], atol=1e-6)
     assert serving.verify(tmp_path, model, rows).differences["serving_default"] <= 1e-5
     with pytest.raises(ValueError, match=r"among \['kind', 'size'\]; received \['a'\]"):
-        serving.export(model, tmp_path, rows, classes=["a"])
+        serving.export(model, tmp_path, rows, classes=["a"], verify=False)
 
 
 def test_one_process_serves_many_calls_and_another_starts_where_it_ended(cases):
@@ -343,7 +343,7 @@ def test_warm_up_requests(cases):
 
 def test_without_serving_api_there_are_no_warm_up_requests(cases, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow_serving.apis", None)  # importing it now fails
-    version = serving.export(cases["plain"]["model"], tmp_path, rows)
+    version = serving.export(cases["plain"]["model"], tmp_path, rows, verify=False)
     assert not (version / serving.WARM_UP).exists()
     assert json.loads((version / serving.CARD).read_text())["warm_up_requests"] is False
 
@@ -372,10 +372,10 @@ def test_write_config(cases, tmp_path):
 def test_versions_count_up(cases, tmp_path):
     model = cases["plain"]["model"]
     (tmp_path / "notes").mkdir()
-    made = [serving.export(model, tmp_path, rows, version).name for version in (None, None, 7, None)]
+    made = [serving.export(model, tmp_path, rows, version, verify=False).name for version in (None, None, 7, None)]
     assert made == ["1", "2", "7", "8"]
     with pytest.raises(FileExistsError, match="received 2, found"):
-        serving.export(model, tmp_path, rows, version=2)
+        serving.export(model, tmp_path, rows, version=2, verify=False)
 
 
 def test_a_watcher_never_sees_part_of_a_version(cases, tmp_path):
@@ -390,7 +390,7 @@ def test_a_watcher_never_sees_part_of_a_version(cases, tmp_path):
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
-    version = serving.export(cases["adapted"]["model"], tmp_path, images, preprocessing=to_unit)
+    version = serving.export(cases["adapted"]["model"], tmp_path, images, preprocessing=to_unit, verify=False)
     done.set()
     watcher.join()
     assert {files for kind, files in seen if kind == "version"} == {tuple(everything_in(version))}
@@ -429,14 +429,16 @@ def little_space(folder, size):
 def test_no_disk_space(cases, tmp_path, size):
     with little_space(tmp_path, size):
         with pytest.raises(Exception, match="No space left|File too large"):
-            serving.export(cases["adapted"]["model"], tmp_path / "model", images, preprocessing=to_unit)
+            serving.export(cases["adapted"]["model"], tmp_path / "model", images, preprocessing=to_unit, verify=False)
         assert everything_in(tmp_path) == []
 
 
 def test_failure_while_writing(cases, tmp_path):
     lookup = layers.StringLookup(vocabulary=["u", "v"], output_mode="one_hot")
     with pytest.raises(AssertionError, match="untracked"):  # the callable hides the layer's table
-        serving.export(cases["lookup"]["model"], tmp_path / "a/b", np.array(["u"]), preprocessing=lambda x: lookup(x))
+        serving.export(
+            cases["lookup"]["model"], tmp_path / "a/b", np.array(["u"]), preprocessing=lambda x: lookup(x), verify=False
+        )
     assert everything_in(tmp_path) == []
 
 
@@ -464,7 +466,7 @@ def test_bad_input(cases, tmp_path, change, error, message):
     options = {"model": "plain", "path": "model", "x": rows, **change}
     model = options["model"]() if callable(options["model"]) else cases[options["model"]]["model"]
     with pytest.raises(error, match=message):
-        serving.export(**{**options, "model": model, "path": tmp_path / options["path"]})
+        serving.export(**{**options, "model": model, "path": tmp_path / options["path"]}, verify=False)
     assert everything_in(tmp_path) == ["file"]
 
 

@@ -226,7 +226,7 @@ deaf = spoiled(lambda terms: {**terms, "domain": 0.0 * terms["domain"]})
         (PredictsNothing, testing.check_plain_data, "predictions are not finite"),
         (HidesState, testing.check_round_trip, "predictions changed in a .keras round trip"),
         (LosesWeight, testing.check_resuming, "after resuming"),
-        (ForgetsWhatItServed, testing.check_export, "serving_default/logits differs"),
+        (ForgetsWhatItServed, testing.check_export, "serving_default/prediction differs"),
     ],
     ids=[
         "infinite",
@@ -292,7 +292,7 @@ def test_overflow_in_float16():
 def test_replicas_that_differ():
     strategy = tf.distribute.get_strategy()  # one replica: only what is not seeded can differ
     batches = [domains(seed=seed)[0] for seed in range(2)]
-    assert testing.check_replicas(maker(Broken), batches, strategy) == 0.0
+    assert testing.check_replicas(maker(Broken), batches, strategy) <= 1e-6
     makes = iter([0.1, 0.2])
 
     def make():

@@ -7,7 +7,6 @@ import numpy as np
 from keras import ops
 
 from keras_transfer import keras_internals
-from keras_transfer.batches import check_labels, check_shape
 
 MEANS = ("sum_over_batch_size", "mean", "mean_with_sample_weight")
 
@@ -63,7 +62,7 @@ def read(task, loss, label, prediction, missing=None, sample_weight=None):
     Args:
         task: its name, for errors.
         loss: name, function or `keras.losses.Loss`, what `compile` got for it.
-        label: array `(batch, ...)`.
+        label: tensor `(batch, ...)`, which the loss reads beside the prediction.
         prediction: tensor `(batch, ...)`.
         missing: number that stands for no label, or None.
         sample_weight: array of the first axes of the losses, such as `(batch,)`, or None.
@@ -72,13 +71,8 @@ def read(task, loss, label, prediction, missing=None, sample_weight=None):
         `Reading`.
 
     Raises:
-        ValueError: if labels are no numbers, the loss is a sum, or it has no value for each row where labels may be
-            missing or have weights.
+        ValueError: if the loss is a sum, or it has no value for each row where labels may be missing or have weights.
     """
-    label = ops.convert_to_tensor(label)
-    name = f"labels of the task {task!r}"
-    check_shape(label, prediction, loss, name)
-    check_labels(label, name, keras_internals.reads_class_numbers(loss), missing=missing)  # where values are known
     mask, here = keras_internals.mask_of(prediction), present(label, missing)
     shown = prediction
     if here is not None:

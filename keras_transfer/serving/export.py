@@ -5,9 +5,10 @@ import time
 
 import keras
 
+from keras_transfer.files import to_json
 from keras_transfer.serving.served import answered_names, served_signatures
 from keras_transfer.serving.verify import verify_folder
-from keras_transfer.serving.versions import check_target, describe, to_json, write_version
+from keras_transfer.serving.versions import check_target, describe, write_version
 
 
 def export(

@@ -2,7 +2,6 @@
 
 import datetime
 import json
-import math
 import pathlib
 import platform
 import re
@@ -14,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_transfer.files import write_folder_whole
+from keras_transfer.files import to_json, write_folder_whole
 from keras_transfer.serving.served import check_stored, variables_of
 
 CARD = "assets.extra/card.json"
@@ -139,24 +138,6 @@ def _write_warm_up(file, model_name, signatures):
             log = prediction_log_pb2.PredictionLog(predict_log={"request": request})
             writer.write(log.SerializeToString())
     return True
-
-
-def to_json(card, indent=2):
-    """Returns a card as JSON text, with null for NaN and infinity; raises TypeError for what JSON cannot hold."""
-
-    def plain(value):
-        if isinstance(value, (np.generic, np.ndarray)):
-            return plain(value.tolist())
-        if isinstance(value, dict):
-            return {key: plain(part) for key, part in value.items()}
-        if isinstance(value, (list, tuple)):
-            return [plain(part) for part in value]
-        return None if isinstance(value, float) and not math.isfinite(value) else value
-
-    def refuse(value):
-        raise TypeError(f"Expected metrics that JSON can hold; received {value!r}.")
-
-    return json.dumps(plain(card), indent=indent, ensure_ascii=False, allow_nan=False, default=refuse)
 
 
 def dtype_of(value):

@@ -251,16 +251,17 @@ def main(config):
     full, few, histories, seconds, patches, kept = {}, {n: {} for n in config.labels_per_class}, [], {}, {}, None
 
     def pretrained(seed):
-        model, _, history, took = pretrain(config, seed, images, labels, between)
+        model, encoder, history, took = pretrain(config, seed, images, labels, between)
         found = {"history": history, "seconds": took}
-        return found | ({"patches": patch_errors(model, test)} if config.method == "mae" else {}), {"model": model}
+        found |= {"patches": patch_errors(model, test)} if config.method == "mae" else {}
+        return found, {"model": model, "encoder": encoder}
 
     def all_labels(features):
         return {arm: probes(one, y) for arm, one in features.items()}, {}
 
     for seed in config.seeds:
         found, networks = run.part(f"{config.method}, seed {seed}", functools.partial(pretrained, seed), seed)
-        model = networks["model"]
+        model, encoder = networks["model"], networks["encoder"]
         histories.append(found["history"])
         seconds[seed] = found["seconds"]
         patches |= {seed: found["patches"]} if "patches" in found else {}
@@ -278,14 +279,14 @@ def main(config):
         for arm, one in found.items():
             full.setdefault(arm, {})[seed] = one
         print(f"seed {seed}, all labels: {found}", flush=True)
-        for per_class, arms in few_labels(config, seed, model.encoder, features, x, y, others, run.part).items():
+        for per_class, arms in few_labels(config, seed, encoder, features, x, y, others, run.part).items():
             for arm, one in arms.items():
                 few[per_class].setdefault(arm, {})[seed] = one
 
     reports = {n: report for n, arms in few.items() if len(config.seeds) > 1 and arms and (report := compare(arms))}
     record = {"seconds": seconds, "all_labels": full, "few_labels": few}
     record |= {"hidden_patches": patches} if patches else {}
-    record |= {"parameters": model.encoder.count_params(), "histories": histories}
+    record |= {"parameters": encoder.count_params(), "histories": histories}
     record["reports"] = {n: report.to_dict() for n, report in reports.items()}
     figures = draw_pictures(config, kept, histories, test, test_labels, names)
     texts = [f"{n} labels of each class; chosen: {report.extra['chosen']}\n{report}" for n, report in reports.items()]

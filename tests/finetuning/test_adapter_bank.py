@@ -22,7 +22,7 @@ def test_each_row_gets_its_adapter_in_process_and_served(tmp_path):
     base = lora.parameters(nested()).model
     own = lora.parameters(models[0]).adapter + 8 * CLASSES + CLASSES + 4 * 6
     x = {"images": x, "adapter_id": np.array([0, 2, 2, 1, 0, 1, 2], "int32")}
-    version = kt.export(bank, tmp_path / "bank", x, classes="abc")
+    version = kt.export(bank, tmp_path / "bank", x, classes="abc", verify=False)
     stored = kt.serving.verify(version, bank, x).stored
     sizes = {weight.path: weight.numpy().size for weight in bank.weights}
     assert sum(sizes[path] for path in stored) == base - (8 * CLASSES + CLASSES + 4 * 6) + 3 * own

@@ -36,7 +36,7 @@ def test_images(load_and_run, record, tmp_path):
     images = rng.integers(0, 256, (6, 8, 8, 1)).astype("uint8")
     model.fit({"source": images / 255, "target": images / 255}, np.arange(6) % 3, verbose=0)
     to_unit = layers.Rescaling(1 / 255)
-    version = kt.export(model, tmp_path / "model", images, classes=names, preprocessing=to_unit)
+    version = kt.export(model, tmp_path / "model", images, classes=names, preprocessing=to_unit, verify=False)
 
     requests = warm_up_requests(version)
     assert set(requests) == {"serving_default", "embed"}
@@ -73,7 +73,7 @@ def test_a_pretrained_hub_module(load_and_run, data_folder, record, tmp_path):
     encoder = kt.backbones.from_hub(folder, input_shape=(64, 64, 3))
     model = keras.Sequential([encoder, layers.Dense(7)])
     images = rng.integers(0, 256, (4, 64, 64, 3)).astype("uint8")
-    version = kt.export(model, tmp_path / "model", images)
+    version = kt.export(model, tmp_path / "model", images, verify=False)
     requests = warm_up_requests(version)
     got = replies(load_and_run, version, requests, tmp_path)["serving_default"]["prediction"]
     difference = largest_difference(got, model.predict(images[: len(got)], verbose=0))
@@ -86,7 +86,7 @@ def test_episodes_of_any_size(load_and_run, record, tmp_path):
     encoder = [layers.Input((8, 8, 1)), layers.Rescaling(1 / 255), layers.Conv2D(4, 3), layers.BatchNormalization()]
     model = kt.models.PrototypicalNetwork(keras.Sequential([*encoder, layers.Flatten(), layers.Dense(6)]))
     images = rng.integers(0, 256, (60, 8, 8, 1)).astype("uint8")
-    version = kt.export(model, tmp_path / "model", images[:6])
+    version = kt.export(model, tmp_path / "model", images[:6], verify=False)
     differences = {}
     for ways, shots, queries in ((3, 1, 2), (7, 4, 1), (10, 2, 9)):
         labels = rng.permutation(np.repeat(np.arange(ways, dtype="int32"), shots))
@@ -111,7 +111,7 @@ def test_adaptation_of_any_size(load_and_run, record, tmp_path):
     model = kt.models.MAML(keras.Sequential([*network, layers.Flatten(), layers.Dense(3)]), steps=2, rate=0.1)
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     images = rng.integers(0, 256, (40, 8, 8, 1)).astype("uint8")
-    version = kt.export(model, tmp_path / "model", images[:6], outputs="logits")
+    version = kt.export(model, tmp_path / "model", images[:6], outputs="logits", verify=False)
     differences = {}
     for shots, queries in ((1, 2), (4, 1), (2, 9)):
         labels = rng.permutation(np.repeat(np.arange(3, dtype="int32"), shots))
@@ -131,7 +131,9 @@ def test_strings_and_another_batch_size(load_and_run, tmp_path):
     vectorize = layers.TextVectorization(vocabulary=["good", "bad"], output_sequence_length=3)
     model = [layers.Input((), dtype="string"), vectorize, layers.Embedding(4, 2), layers.Flatten(), layers.Dense(1)]
     model = keras.Sequential(model)
-    version = kt.export(model, tmp_path / "model", np.array(["good bad", "bad"]), input_name="text", outputs="logits")
+    version = kt.export(
+        model, tmp_path / "model", np.array(["good bad", "bad"]), input_name="text", outputs="logits", verify=False
+    )
     words = tf.constant(["bad good", "odd", "good good good"])
     request = {"serving_default": {"text": tf.make_tensor_proto(words)}}
     got = replies(load_and_run, version, request, tmp_path)["serving_default"]

@@ -6,7 +6,7 @@ import numbers
 from keras import ops
 
 from keras_transfer import keras_internals
-from keras_transfer.batches import check_inputs, check_labels
+from keras_transfer.batches import check_inputs, check_labels, check_shape
 from keras_transfer.checks import received
 from keras_transfer.losses.labels import read
 from keras_transfer.model import COUNTS, PREDICTION, REPRESENTATION, TransferModel, stated_outputs
@@ -193,10 +193,14 @@ class MultiTaskModel(TransferModel):
         if unfit:
             raise ValueError(f"Expected a compiled loss for each of the tasks {tasks}; received {unfit}.")
         check_loss(losses, self.heads, "heads")
-        return {
-            task: read(task, losses[task], y[task], predictions[task], self._missing(task), given[task])
-            for task in tasks
-        }
+        found = {}
+        for task in tasks:
+            loss, label, missing = losses[task], ops.convert_to_tensor(y[task]), self._missing(task)
+            name = f"labels of the task {task!r}"
+            check_shape(label, predictions[task], loss, name)
+            check_labels(label, name, keras_internals.reads_class_numbers(loss), missing=missing)  # of known values
+            found[task] = read(task, loss, label, predictions[task], missing, given[task])
+        return found
 
     def _missing(self, task):
         return self.missing.get(task) if isinstance(self.missing, dict) else self.missing

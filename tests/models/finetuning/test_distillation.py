@@ -86,7 +86,7 @@ def test_export_holds_the_student_alone(tmp_path):
     """`tests/test_contract.py` verifies the outputs in a fresh process."""
     model = compiled(kt.models.Distillation(dense(8, 4), dense(4, 3), normalized_teacher()))
     model.train_on_batch(*batch())
-    version = kt.export(model, tmp_path / "student", batch()[0])
+    version = kt.export(model, tmp_path / "student", batch()[0], verify=False)
     reader = tf.train.load_checkpoint(str(version / "variables/variables"))
     stored = {key: reader.get_tensor(key) for key in reader.get_variable_to_shape_map() if "OBJECT_GRAPH" not in key}
     expected = model.encoder.get_weights() + model.head.get_weights()

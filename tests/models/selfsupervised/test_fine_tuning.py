@@ -36,5 +36,5 @@ def test_l2sp_starts_from_its_weights(tmp_path):
     encoder, head, x, y = trained("SimCLR")
     model = compiled(kt.models.L2SP(encoder, head), run_eagerly=True)
     assert model.train_on_batch(x, y, return_dict=True)["start_term"] == 0.0
-    version = kt.export(model, tmp_path / "classes", x)
+    version = kt.export(model, tmp_path / "classes", x, verify=False)
     assert max(kt.serving.verify(version, model, x).differences.values()) <= 1e-5
