@@ -128,7 +128,7 @@ class Run:
             text: str, what to print.
             model: model to export; None exports nothing.
             x: real inputs as clients will send them, for `kt.export`.
-            requests: list of inputs on each of which the export is verified; by default 16 rows of `x`.
+            requests: list of further inputs on which the export is verified, beside 16 rows of `x`.
             tolerance: largest absolute difference that the verification passes.
             **export: further arguments of `kt.export`.
 
@@ -138,14 +138,9 @@ class Run:
         kept, places = {"config": settings(self.config)}, []
         if model is not None:
             target = self.config.saved_models / self.recipe
-            version = kt.export(model, target, x, tolerance=tolerance, **export)
-            requests = [x[:16]] if requests is None else requests
-            prepared = {"preprocessing": export.get("preprocessing")}
-            jobs = [{"path": version, "model": model, "x": request, **prepared} for request in requests]
-            verified = kt.serving.verify_all(jobs, tolerance)
-            names = verified[0].differences
-            largest = {name: max(one.differences[name] for one in verified) for name in names}
-            kept["export"] = {"differences": largest, "stored": verified[0].stored}
+            version = kt.export(model, target, x, verify=requests or True, tolerance=tolerance, **export)
+            card = json.loads((version / kt.serving.CARD).read_text(encoding="utf-8"))
+            kept["export"], largest = card["verified"], card["verified"]["differences"]
             places = [f"Export: {version}", f"Largest difference in a fresh process: {max(largest.values()):.1e}"]
         if isinstance(record, kt.report.TransferReport):
             record.extra |= kept

@@ -92,8 +92,9 @@ def export(
         input_name: name of the one input; a tuple of inputs is named `<input_name>_0`, `<input_name>_1`, ...
         metrics: what the card shall say about quality, `{"target_accuracy": 0.93}`; anything JSON can hold. NaN and
             infinity become null.
-        verify: bool, whether the version is verified before it is published. The first verification of a process starts
-            another one, which takes some seconds.
+        verify: bool, whether the version is verified before it is published; or a list of further inputs, each like
+            `x`, on which it is verified too, such as episodes of other ways and shots. The first verification of a
+            process starts another one, which takes some seconds. The card keeps what was found.
         tolerance: what passes, as for `kt.serving.verify`.
 
     Returns:
@@ -131,15 +132,20 @@ def export(
         "metrics": metrics or {},
     }
     to_json(card)
-    told = ""
+    told, more = "", []
+    for inputs in verify if isinstance(verify, (list, tuple)) else ():
+        others = served_signatures(model, inputs, classes, preprocessing, embed, input_name, outputs)
+        more.append({name: other.request for name, other in others.items()})
 
     def check(folder):
         nonlocal told
-        if verify:
-            start = time.perf_counter()
-            found = verify_folder(folder, signatures, owners, tolerance)
-            largest, seconds = max(found.differences.values()), time.perf_counter() - start
-            told = f"verified in {seconds:.1f} s, largest difference {largest:.1e}"
+        if not verify and not more:
+            return None
+        start = time.perf_counter()
+        found = verify_folder(folder, signatures, owners, tolerance, more)
+        largest, seconds = max(found.differences.values()), time.perf_counter() - start
+        told = f"verified in {seconds:.1f} s, largest difference {largest:.1e}"
+        return {"differences": found.differences, "stored": found.stored}
 
     written = write_version(path, version, signatures, owners, card, check)
     if told:

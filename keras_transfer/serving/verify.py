@@ -115,7 +115,7 @@ def _requested(version, signatures, owners):
     return _Job(version, signatures, requests, owners)
 
 
-def verify_folder(folder, signatures, owners, tolerance=1e-5):
+def verify_folder(folder, signatures, owners, tolerance=1e-5, more=()):
     """Does as `verify` for the folder of an export that is not published yet, on the first rows of its requests.
 
     Args:
@@ -123,12 +123,15 @@ def verify_folder(folder, signatures, owners, tolerance=1e-5):
         signatures: what `served_signatures` returned.
         owners: the model, and what else may hold weights that are served.
         tolerance: as for `verify`.
+        more: list of further requests, `{signature: {input: array}}`.
 
     Returns:
         A `Verification`.
     """
     few = {name: signature._replace(request=first_rows(signature)) for name, signature in signatures.items()}
     job = _requested(folder, few, owners)
+    for number, requests in enumerate(more):
+        job.requests.update({f"{number}/{name}": request for name, request in requests.items()})
     ((exported, digests),) = replay([(job.version, job.requests)])
     return _compare(job, exported, digests, tolerance)
 

@@ -33,7 +33,8 @@ def write_version(path, version, signatures, owners, card, check):
         signatures: `{name: kt.signatures.Signature}`.
         owners: layers and models whose variables and lookup tables the functions use.
         card: dict of what shall be known about the model.
-        check: function of the path of the complete folder, which has no version yet: what it raises ends the export.
+        check: function of the path of the complete folder, which has no version yet: what it returns is kept in the
+            card, what it raises ends the export.
 
     Returns:
         The `pathlib.Path` of the version.
@@ -73,7 +74,8 @@ def write_version(path, version, signatures, owners, card, check):
         card["needs"] = packages_of(operations(folder))
         (folder / CARD).write_text(to_json(card), encoding="utf-8")
         check_stored(folder, owners)
-        check(folder)
+        card["verified"] = check(folder)
+        (folder / CARD).write_text(to_json(card), encoding="utf-8")
 
     def name():
         taken = versions(path)
