@@ -24,7 +24,7 @@ from keras import layers
 import keras_transfer as kt
 from recipes import pictures, runs
 
-VALIDATION, SHARED, UNITS = 2000, "shared", 256
+VALIDATION, TEST, SHARED, UNITS = 2000, 5000, "shared", 256  # images, images, an arm, features
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +64,7 @@ def load(config):
     seen = [font for font in fonts if font not in unseen]
     parts = [
         kt.datasets.glyphs(letters, n, fonts=part, seed=seed)
-        for seed, (n, part) in enumerate([(config.images, seen), (5000, unseen)])
+        for seed, (n, part) in enumerate([(config.images, seen), (TEST, unseen)])
     ]
     labels = [{task: a.labels[part.labels] for task, a in attributes.items()} for part in parts]
     return *hold_out([part.images for part in parts], labels), {task: a.names for task, a in attributes.items()}

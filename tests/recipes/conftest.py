@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from recipes import episodes, finetune_letters, pictures
+from recipes import episodes, finetune_letters, pictures, train_attributes
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -15,6 +15,7 @@ def sparing():
         patch.setattr(episodes, "TRAINING_SCRIPTS", ("greek",))
         patch.setattr(episodes, "TEST_SCRIPTS", ("georgian",))
         patch.setattr(finetune_letters, "IMAGES", 1000)
+        patch.setattr(train_attributes, "TEST", 1000)
         patch.setattr(episodes, "load", functools.cache(episodes.load))
         patch.setattr(pictures, "TSNE_STEPS", 250)
         yield

@@ -21,13 +21,13 @@ def test_a_short_run(tmp_path):
     answers = served(version)(images=x["test"])
     for task in TASKS:
         accuracy = (answers[f"{task}_class_id"] == y["test"][task])[y["test"][task] >= 0].mean()
-        assert accuracy == pytest.approx(record["accuracy"]["shared"][0][task], abs=2 / 5000)  # rounding
+        assert accuracy == pytest.approx(record["accuracy"]["shared"][0][task], abs=2 / 1000)  # rounding
     assert record["parameters"]["shared"] < sum(record["parameters"][task] for task in TASKS) / 3
 
 
 def test_labels_are_places_among_the_classes():
     x, y, names = train_attributes.load(train_attributes.Config(images=3000))
-    assert {part: len(rows) for part, rows in x.items()} == {"train": 1000, "validation": 2000, "test": 5000}
+    assert {part: len(rows) for part, rows in x.items()} == {"train": 1000, "validation": 2000, "test": 1000}
     for task, classes in names.items():
         assert all(labels.min() >= -1 and labels.max() < len(classes) for labels in (y[part][task] for part in y))
     assert np.mean(y["test"]["case"] >= 0) == 1
