@@ -1,4 +1,4 @@
-"""Kills a recipe, or an export, at random places; run as `python -m tests.faults <folder> <kills>`.
+"""Kills a recipe, or an export, at random places; run as `python -m tests.faults <folder> <exports> <recipes>`.
 
 TensorFlow is imported once: each try is a fork of a process that has run nothing yet. A try kills itself, as `kill -9`
 does, before or after one of its calls that change files, or after a while.
@@ -181,34 +181,38 @@ def kill_export(folder, rng, kills):
     return {"killed": killed, "calls": calls, "seconds": seconds}
 
 
-def fill_disk(folder, whole):
-    """Runs recipe and export on a disk that is full, then with space; None where no such disk can be mounted."""
+def fill_disk(folder, jobs):
+    """Runs jobs on a disk that is full, then with space; returns whether such a disk could be mounted."""
     disk = folder / "disk"
     disk.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48k", "tmpfs", disk], capture_output=True).returncode:
-        return None
+        return False
     try:
-        for job, name in ((recipe, "recipe"), (export, "export")):
-            (disk / name).mkdir()
-            ends(job, disk / name, status=FAILED)
-            ends(check_whole, disk / name)
+        for job in jobs:
+            (disk / job.__name__).mkdir()
+            ends(job, disk / job.__name__, status=FAILED)
+            ends(check_whole, disk / job.__name__)
         assert not hidden(disk)
         subprocess.run(["mount", "-o", "remount,size=200m", disk], check=True)
-        for job, name in ((recipe, "recipe"), (export, "export")):
-            ends(job, disk / name)
-            ends(check_whole, disk / name)
-        assert found(disk / "recipe") == whole
+        for job in jobs:
+            ends(job, disk / job.__name__)
+            ends(check_whole, disk / job.__name__)
+        if recipe in jobs:
+            assert found(disk / "recipe") == found(folder / "whole")
     finally:
         subprocess.run(["umount", disk], check=True)
-    return "whole"
+    return True
 
 
-def main(folder, kills):
-    """Kills both jobs `kills` times and fills a disk; prints what was done as JSON."""
-    rng = random.Random(0)
-    told = {"recipe": kill_recipe(folder, rng, kills), "export": kill_export(folder, rng, kills)}
-    print(json.dumps({**told, "full_disk": fill_disk(folder, found(folder / "whole"))}))
+def main(folder, exports, recipes):
+    """Kills an export and a recipe so many times, and fills a disk; prints what was done as JSON."""
+    rng, jobs = random.Random(0), [export]
+    told = {"export": kill_export(folder, rng, exports)}
+    if recipes:
+        jobs.append(recipe)
+        told["recipe"] = kill_recipe(folder, rng, recipes)
+    print(json.dumps({**told, "full_disk": fill_disk(folder, jobs)}))
 
 
 if __name__ == "__main__":
-    main(pathlib.Path(sys.argv[1]), int(sys.argv[2]))
+    main(pathlib.Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
