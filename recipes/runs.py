@@ -1,5 +1,6 @@
 """How every run goes: settings are checked before it begins, what is finished is kept, what is served is verified."""
 
+import contextlib
 import copy
 import dataclasses
 import datetime
@@ -104,7 +105,7 @@ class Run:
             networks = {key: self._load(path) for key, path in self.parts[name]["files"].items()}
             return copy.deepcopy(self.parts[name]["found"]), networks
         self._keep()  # a folder to name, whatever happens
-        try:
+        with self._told(name):
             keras.utils.set_random_seed(seed)
             found, networks = compute()
             files = {key: f"parts/{len(self.parts)}-{key}.keras" for key in networks}
@@ -112,10 +113,6 @@ class Run:
                 self._save(network, files[key])
             self.parts[name] = {"found": json.loads(kt.report.to_json(found)), "files": files}
             self._keep()
-        except BaseException:
-            self.parts.pop(name, None)
-            print(f"\n{name}: not finished. What is, is kept: go on with --resume {self.folder}", flush=True)
-            raise
         return copy.deepcopy(self.parts[name]["found"]), networks
 
     def finish(self, record, figures, text="", model=None, x=None, requests=None, tolerance=1e-5, **export):
@@ -135,10 +132,12 @@ class Run:
         Returns:
             The record, a dict.
         """
+        self._keep()
         kept, places = {"config": settings(self.config)}, []
         if model is not None:
             target = self.config.saved_models / self.recipe
-            version = kt.export(model, target, x, verify=requests or True, tolerance=tolerance, **export)
+            with self._told("export"):
+                version = kt.export(model, target, x, verify=requests or True, tolerance=tolerance, **export)
             card = json.loads((version / kt.serving.CARD).read_text(encoding="utf-8"))
             kept["export"], largest = card["verified"], card["verified"]["differences"]
             places = [f"Export: {version}", f"Largest difference in a fresh process: {max(largest.values()):.1e}"]
@@ -158,6 +157,15 @@ class Run:
         shutil.rmtree(self.folder / "parts", ignore_errors=True)
         print("", text, "", f"Pictures and report: {self.folder}", *places, sep="\n")
         return record
+
+    @contextlib.contextmanager
+    def _told(self, name):
+        """Says how to go on, whatever ends what happens inside."""
+        try:
+            yield
+        except BaseException:
+            print(f"\n{name}: not finished. What is, is kept: go on with --resume {self.folder}", flush=True)
+            raise
 
     def _keep(self):
         content = kt.report.to_json({**self.begun, "parts": self.parts}, indent=1)

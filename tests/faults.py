@@ -185,15 +185,17 @@ def fill_disk(folder, jobs):
     """Runs jobs on a disk that is full, then with space; returns whether such a disk could be mounted."""
     disk = folder / "disk"
     disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48k", "tmpfs", disk], capture_output=True).returncode:
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200m", "tmpfs", disk], capture_output=True).returncode:
         return False
     try:
+        filler = disk / "filler"
         for job in jobs:
             (disk / job.__name__).mkdir()
+            filler.write_bytes(bytes(shutil.disk_usage(disk).free - 16384))
             ends(job, disk / job.__name__, status=FAILED)
+            filler.unlink()
             ends(check_whole, disk / job.__name__)
         assert not hidden(disk)
-        subprocess.run(["mount", "-o", "remount,size=200m", disk], check=True)
         for job in jobs:
             ends(job, disk / job.__name__)
             ends(check_whole, disk / job.__name__)
