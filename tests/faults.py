@@ -94,11 +94,12 @@ def count(kill, writer):
             if not changes(*args, **kwargs):
                 return function(*args, **kwargs)
             made += 1
+            number = made  # the call may make others
             os.write(writer, b".")
-            if kill == -made:
+            if kill == -number:
                 os.kill(os.getpid(), signal.SIGKILL)
             answer = function(*args, **kwargs)
-            if kill == made:
+            if kill == number:
                 os.kill(os.getpid(), signal.SIGKILL)
             return answer
 
