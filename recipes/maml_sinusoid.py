@@ -83,12 +83,14 @@ def train(config, seed):
     networks, seconds = {"maml": build(), "pretrained": build()}, {}
     start = time.perf_counter()
     model = prepare(kt.models.MAML(networks["maml"], rate=config.inner_rate), config)
-    model.fit(x, y, batch_size=config.tasks, shuffle=False, verbose=2)
+    shown = runs.progress(f"maml, seed {seed}", config.iterations, "step")
+    model.fit(x, y, batch_size=config.tasks, shuffle=False, verbose=0, callbacks=[shown])
     seconds["maml"] = time.perf_counter() - start
     start = time.perf_counter()
     points, targets = (np.concatenate(part, axis=1).reshape(-1, 1) for part in zip(x["support"], (x["query"], y)))
     batch = 2 * config.tasks * config.shots
-    prepare(networks["pretrained"], config).fit(points, targets, batch, shuffle=False, verbose=2)
+    shown = runs.progress(f"pretrained, seed {seed}", config.iterations, "step")
+    prepare(networks["pretrained"], config).fit(points, targets, batch, shuffle=False, verbose=0, callbacks=[shown])
     seconds["pretrained"] = time.perf_counter() - start
     return networks, seconds
 

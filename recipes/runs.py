@@ -37,7 +37,8 @@ def progress(title, total, unit="epoch"):
     bar = keras.utils.Progbar(total, unit_name=unit)
 
     def show(number, logs):
-        bar.update(number + 1, logs.items() if number + 1 == total else None)
+        if (number + 1) % max(1, total // 20) == 0 or number + 1 == total:  # a log file gets 20 lines
+            bar.update(number + 1, logs.items())
 
     if unit == "step":
         return keras.callbacks.LambdaCallback(on_train_batch_end=show)
