@@ -98,10 +98,11 @@ def count(kill, writer):
             os.write(writer, b".")
             if kill == -number:
                 os.kill(os.getpid(), signal.SIGKILL)
-            answer = function(*args, **kwargs)
-            if kill == number:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return answer
+            try:
+                return function(*args, **kwargs)
+            finally:  # also where it fails, as `mkdir` does on a folder that exists
+                if kill == number:
+                    os.kill(os.getpid(), signal.SIGKILL)
 
         return call
 
