@@ -78,14 +78,14 @@ def test_progress_shows_the_epochs(capsys):
     assert printed.startswith("a method, seed 0\n") and "2/2" in printed and "loss" in printed
 
 
-def test_progress_shows_steps_twenty_times(capsys):
+def test_progress_shows_steps_at_most_twenty_times(capsys):
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
     model.compile("sgd", "mse", run_eagerly=True)
     ones = np.ones((60, 1), "float32")
     shown = runs.progress("a method, seed 0", 60, "step")
     model.fit(ones, ones, batch_size=1, verbose=0, callbacks=[shown])
     printed = capsys.readouterr().out
-    assert printed.count("/60") == 20 and "60/60" in printed and "loss" in printed
+    assert printed.count("/60") <= 20 and "60/60" in printed and "loss" in printed
 
 
 # Before a run.
