@@ -213,7 +213,8 @@ class TransferReport:
             panel.spines[["top", "right"]].set_visible(False)
         panels[0].set_ylabel(display.heading)
         legend = f"dots: {len(self.seeds)} seeds, paired by lines; bars: means; brackets: 95 % interval"
-        legend = f"{legend}\n{self._margin_text()}"
+        width = round(13 * figure.get_figwidth())  # letters of this size in a line
+        legend = "\n".join(textwrap.fill(line, width) for line in (legend, self._margin_text()))
         figure.supxlabel(legend, fontsize=9)
         return figure
 
