@@ -5,7 +5,7 @@ import numpy as np
 from keras import ops
 
 from keras_transfer import keras_internals
-from keras_transfer.checks import same_shape
+from keras_transfer.checks import check_finite, is_float, same_shape
 
 
 def check_shape(y, y_pred, loss, name="labels"):
@@ -68,7 +68,7 @@ def check_labels(values, name="labels", whole=False, classes=None, missing=None)
         return
     if _is_text(values):
         raise ValueError(f"Expected numbers in the {name}; received strings. {_NUMBERED}")
-    real = _is_float(values)
+    real = is_float(values)
     if real:
         values = values[~np.isnan(values)] if missing is not None and missing != missing else values
         if not np.isfinite(values).all():
@@ -108,9 +108,7 @@ def check_inputs(x, networks):
             continue
         if _is_text(values) and _numbers_alone(networks):
             raise ValueError(f"Expected numbers in `{name}`, as the networks read them; received strings.")
-        if _is_float(values) and not np.isfinite(values).all():
-            bad = values.size - np.isfinite(values).sum()
-            raise ValueError(f"Expected finite values in `{name}`; received {bad} that are NaN or infinite.")
+        check_finite(values, name)
 
 
 def in_memory(values):
@@ -131,10 +129,6 @@ def _place(path):
 
 def _is_text(values):
     return values.dtype.kind in "SUTO"
-
-
-def _is_float(values):
-    return values.dtype.kind == "f" or "float" in str(values.dtype)
 
 
 def _numbers_alone(networks):

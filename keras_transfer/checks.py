@@ -167,6 +167,27 @@ def same_shape(first, second):
     return len(first) == len(second) and all(a is None or b is None or a == b for a, b in zip(first, second))
 
 
+def is_float(value):
+    """Returns whether an array, tensor or variable holds floats of any precision."""
+    return "float" in getattr(value.dtype, "name", str(value.dtype))
+
+
+def check_finite(arrays, name):
+    """Raises an error for arrays of NumPy's with floats that are NaN or infinite.
+
+    Args:
+        arrays: array, or a nested structure of arrays; any but floats pass.
+        name: str, what an error calls them.
+
+    Raises:
+        ValueError: as said above.
+    """
+    for array in keras.tree.flatten(arrays):
+        if is_float(array) and not np.isfinite(array).all():
+            bad = array.size - np.isfinite(array).sum()
+            raise ValueError(f"Expected finite values in `{name}`; received {bad} that are NaN or infinite.")
+
+
 def received(value):
     """Returns what was received in words: a number or text as it is, otherwise its kind too, and not at length."""
     text = reprlib.repr(value)

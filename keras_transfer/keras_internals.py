@@ -4,6 +4,7 @@ A minor version of Keras may rename any of these; `tests/test_keras_internals.py
 """
 
 import contextlib
+import inspect
 
 import keras
 from keras import ops
@@ -435,12 +436,16 @@ class Trainer(keras.Model):
     def fit(self, *args, **kwargs):
         """Trains, as `keras.Model.fit`."""
         self.check_data(*args, **kwargs)
+        given = inspect.signature(super().fit).bind(*args, **kwargs).arguments.get("validation_data")
+        if given is not None:
+            self.check_data(*(given if isinstance(given, (tuple, list)) else (given,)))
         with self._traced_anew_after_failure():
             return super().fit(*args, **kwargs)
 
     def evaluate(self, *args, **kwargs):
         """Evaluates, as `keras.Model.evaluate`."""
-        self.check_data(*args, **kwargs)
+        if not kwargs.get("_use_cached_eval_dataset"):  # so `fit` calls it after each epoch, on what it has checked
+            self.check_data(*args, **kwargs)
         with self._traced_anew_after_failure():
             return super().evaluate(*args, **kwargs)
 

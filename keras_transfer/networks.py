@@ -173,6 +173,16 @@ def check_network(network, name):
             )
 
 
+def keep_finite(variable, value):
+    """Assigns a value to a variable if all of it is finite; otherwise that stays as it is.
+
+    Args:
+        variable: `keras.Variable`.
+        value: tensor of its shape.
+    """
+    variable.assign(ops.where(ops.all(ops.isfinite(value)), value, ops.convert_to_tensor(variable)))
+
+
 def check_networks(**networks):
     """Raises an error unless every argument is a network that Keras trains: a layer or a model.
 

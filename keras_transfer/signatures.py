@@ -8,6 +8,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_transfer.checks import is_float
+
 KINDS = ("logits", "probabilities", "multi_label", "multi_label_probabilities")
 
 
@@ -132,11 +134,6 @@ def _as_it_is(output, name):
     if not hasattr(output, "shape") or len(output.shape) < 1:
         raise ValueError(f"Expected one tensor (batch, ...) as `{name}`; received {output!r}.")
     return ops.cast(output, "float32") if is_float(output) else output
-
-
-def is_float(value):
-    """Returns whether an array, tensor or variable holds floats of any precision."""
-    return "float" in getattr(value.dtype, "name", str(value.dtype))
 
 
 def float_output(output, name):

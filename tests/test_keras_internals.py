@@ -407,6 +407,29 @@ def test_the_reading_notices_names_of_keras_on_itself(cls, found):
     assert {line.split()[2] for line in of_keras_in(source, {cls.__name__: cls})} == found
 
 
+def test_data_of_a_fit_are_checked_once_and_before_it():
+    """Those of the validation too, not again after each epoch."""
+    checked = []
+
+    class Checking(keras_internals.Trainer):
+        def __init__(self):
+            super().__init__()
+            self.dense = keras.layers.Dense(2)
+
+        def call(self, x):
+            return self.dense(x)
+
+        def check_data(self, x=None, y=None, *_, **__):
+            checked.append(len(x))
+
+    model = Checking()
+    model.compile("sgd", "mse")
+    model.fit(X, Y, epochs=3, validation_data=(X[:5], Y[:5]), verbose=0)
+    assert checked == [12, 5]
+    model.evaluate(X[:4], Y[:4], verbose=0)
+    assert checked == [12, 5, 4]
+
+
 @pytest.mark.parametrize("wrong", ["plain", "rank of labels", "no labels", "width"])
 def test_a_first_fit_that_failed_leaves_the_model_usable(wrong):
     x, y = RNG.normal(size=(32, 8)).astype("float32"), np.arange(32) % 2

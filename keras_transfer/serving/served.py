@@ -4,8 +4,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_transfer.checks import is_float
 from keras_transfer.model import signatures_of
-from keras_transfer.signatures import Signature, embedded, is_float, named, reader
+from keras_transfer.signatures import Signature, embedded, named, reader
 
 ROWS = 16  # of a request on which an export is tried before it is published
 

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_transfer.checks import check_finite
 from keras_transfer.streams import gate
 from keras_transfer.streams.passes import numbered_passes
 from keras_transfer.streams.prefetched import prefetched
@@ -140,7 +141,7 @@ def _checked(data, names, rows):
     if isinstance(data, tf.data.Dataset):
         sample = gate.first_batch(data, names[0], rows)
         for part, name in zip([sample] if len(names) == 1 else sample, names):
-            gate.check_finite(part, name)
+            check_finite(part, name)
         return data, sample
     if len(names) == 1:
         data = gate.arrays(data, names[0])

@@ -5,6 +5,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_transfer import keras_internals
+from keras_transfer.checks import check_finite, is_float
 
 _NUMBERS = "biuf"
 _STRINGS = "SUT"
@@ -43,14 +44,6 @@ def kind(array):
     return "string" if array.dtype.kind in _STRINGS + "O" else str(array.dtype)
 
 
-def check_finite(rows, name):
-    """Raises ValueError if there are values that are NaN or infinite."""
-    for array in keras.tree.flatten(rows):
-        if _is_float(array) and not np.isfinite(array).all():
-            bad = array.size - np.isfinite(array).sum()
-            raise ValueError(f"Expected finite values in `{name}`; received {bad} that are NaN or infinite.")
-
-
 def check_range(first, second, names):
     """Raises ValueError if the largest absolute values of two structures of arrays differ by more than ten times.
 
@@ -60,7 +53,7 @@ def check_range(first, second, names):
         names: pair of str, what an error calls them.
     """
     for a, b in zip(keras.tree.flatten(first), keras.tree.flatten(second)):
-        if not (a.size and b.size) or not all(_is_float(one) or one.dtype.kind in "iu" for one in (a, b)):
+        if not (a.size and b.size) or not all(is_float(one) or one.dtype.kind in "iu" for one in (a, b)):
             continue
         limits = [(float(one.min()), float(one.max())) for one in (a, b)]
         largest = [max(abs(low), abs(high)) for low, high in limits]
@@ -127,11 +120,11 @@ def check_classes(labels, classes, name):
         raise ValueError(
             f"Expected one column for each of {classes} classes in `{name}`; received shape {labels.shape}."
         )
-    if _is_float(labels) and labels.ndim == 2 and labels.shape[1] == classes:
+    if is_float(labels) and labels.ndim == 2 and labels.shape[1] == classes:
         low, high, expected = 0, 1, "values from 0 to 1 in one column for each class"
     else:
         low, high, expected = 0, classes - 1, f"labels from 0 to {classes - 1}"
-        if _is_float(labels) and (labels != np.floor(labels)).any():
+        if is_float(labels) and (labels != np.floor(labels)).any():
             fraction = labels[labels != np.floor(labels)].flat[0]
             raise ValueError(f"Expected {expected}; received {fraction:g}, which is no whole number, in `{name}`.")
     if labels.min() < low or labels.max() > high:
@@ -210,7 +203,7 @@ def _converted(data, name):
                 '`np.stack` for rows of arrays, fill in missing values, or `.astype("float32")`.'
             )
         return array
-    if array.dtype.kind not in _NUMBERS and not _is_float(array):
+    if array.dtype.kind not in _NUMBERS and not is_float(array):
         raise ValueError(f"Expected numbers or strings in `{name}`; received {array.dtype}.")
     if array.dtype.kind == "f" and array.itemsize > 4:
         array = array.astype(keras.config.floatx(), copy=False)
@@ -257,16 +250,11 @@ def _with_axes(rows):
     return [row for row in rows if isinstance(row, dict) or (hasattr(row, "shape") and len(row.shape))]
 
 
-def _is_float(array):
-    """Whether values are real and may be NaN: bfloat16 too, which is no subtype of NumPy's."""
-    return array.dtype.kind == "f" or "float" in str(array.dtype.name)
-
-
 def _in_columns(labels, classes):
     """Whether labels `(rows, n)` have a column for each class, rather than numbers of classes in n places."""
     if labels.shape[1] == 1:
         return False
-    if _is_float(labels):
+    if is_float(labels):
         return True
     binary = (labels >= 0).all() and (labels <= 1).all()
     return classes > 2 and binary and (labels.sum(axis=1) == 1).all()

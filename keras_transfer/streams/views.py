@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_transfer.checks import check_finite
 from keras_transfer.keras_internals import all_layers
 from keras_transfer.streams import gate
 from keras_transfer.streams.passes import numbered_passes
@@ -96,7 +97,7 @@ def _check_dataset(dataset, batch_size, labels):
         raise ValueError(f"Expected a dataset of images, or of (image, label); received {dataset.element_spec}.")
     sample = gate.first_batch(dataset, "images", batch_size)
     image, *rest = sample if rest else (sample,)
-    gate.check_finite(_numbers(image), "images")
+    check_finite(_numbers(image), "images")
     for numbers in rest:
         gate.integer_labels(numbers, "labels")
 

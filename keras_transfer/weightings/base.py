@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_transfer.gradients import gram, lengths, weighted_sum
-from keras_transfer.networks import all_rows
+from keras_transfer.networks import all_rows, keep_finite
 
 
 class Weighting(keras.layers.Layer):
@@ -72,15 +72,6 @@ class Weighting(keras.layers.Layer):
             name=name,
         )
 
-    def keep(self, variable, value):
-        """Assigns a value to a variable of the state if all of it is finite; otherwise it stays as it is.
-
-        Args:
-            variable: `keras.Variable`.
-            value: tensor of its shape.
-        """
-        variable.assign(ops.where(ops.all(ops.isfinite(value)), value, ops.convert_to_tensor(variable)))
-
     def stack(self, losses):
         """Returns the losses `(tasks,)`."""
         return ops.stack([ops.cast(losses[task], "float32") for task in self.tasks])
@@ -107,7 +98,7 @@ class Weighting(keras.layers.Layer):
         """Returns the sum of losses by weights that are held still, and keeps the weights."""
         weights = ops.stop_gradient(weights)
         if training:
-            self.keep(self.used, weights)
+            keep_finite(self.used, weights)
         return ops.sum(weights * self.stack(losses))
 
     def get_config(self):
@@ -164,9 +155,9 @@ class GradientWeighting(Weighting):
             return []
         products = gram(by_task)
         norms = lengths(products)
-        self.keep(self.cosines, products / (norms[:, None] * norms))
+        keep_finite(self.cosines, products / (norms[:, None] * norms))
         found = self.coefficients(products)
-        self.keep(self.used, found)
+        keep_finite(self.used, found)
         return weighted_sum(by_task, found)
 
     def logs(self):

@@ -5,6 +5,7 @@ from keras import ops
 
 from keras_transfer import gradients
 from keras_transfer.gradients import TINY
+from keras_transfer.networks import keep_finite
 from keras_transfer.weightings.base import GradientWeighting
 
 
@@ -48,7 +49,7 @@ class GradNorm(GradientWeighting):
     def call(self, losses, training=False):
         """Returns the sum of the losses, and keeps those of the global batch for the weights."""
         if training:
-            self.keep(self.losses_now, self.everywhere(losses))
+            keep_finite(self.losses_now, self.everywhere(losses))
         return super().call(losses, training)
 
     def coefficients(self, gram):
@@ -63,7 +64,7 @@ class GradNorm(GradientWeighting):
         excess = ops.sign(weighted - ops.mean(weighted) * pace**self.asymmetry)
         moved = ops.maximum(self.task_weights - self.rate * excess * lengths / ops.mean(weighted), 1e-3)
         moved = tasks * moved / ops.sum(moved)
-        self.keep(self.task_weights, moved)
+        keep_finite(self.task_weights, moved)
         return moved
 
     def get_config(self):

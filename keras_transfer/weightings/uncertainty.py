@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_transfer.gradients import TINY
+from keras_transfer.networks import keep_finite
 from keras_transfer.weightings.base import Weighting
 
 
@@ -68,11 +69,11 @@ class Uncertainty(Weighting):
         """Returns the tasks' losses by their weights, and half of the log-variances."""
         if training and self.first is not None:
             everywhere = self.everywhere(losses)
-            self.keep(self.first, ops.where(self.first > 0, self.first, everywhere))
+            keep_finite(self.first, ops.where(self.first > 0, self.first, everywhere))
         losses = self.stack(losses)
         weights = self.halves * ops.exp(-self.log_variances)
         if training:
-            self.keep(self.used, weights)
+            keep_finite(self.used, weights)
         return ops.sum(weights * losses + 0.5 * self.log_variances)
 
     def get_config(self):

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_transfer.checks import check_number
+from keras_transfer.checks import check_number, is_float
 from keras_transfer.layers.prototypes import ABSENT, class_means, squared_distances
 from keras_transfer.model import TransferModel
 from keras_transfer.models.meta.shared import (
@@ -20,7 +20,7 @@ from keras_transfer.models.meta.shared import (
     every_label,
 )
 from keras_transfer.networks import check_features, check_networks
-from keras_transfer.signatures import Signature, classified, is_float
+from keras_transfer.signatures import Signature, classified
 
 
 @keras.saving.register_keras_serializable(package="keras_transfer")

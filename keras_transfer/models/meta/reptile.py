@@ -17,7 +17,7 @@ from keras_transfer.models.meta.shared import (
     gradient,
     inner_steps,
 )
-from keras_transfer.networks import check_loss
+from keras_transfer.networks import check_loss, keep_finite
 
 
 @keras.saving.register_keras_serializable(package="keras_transfer")
@@ -112,8 +112,7 @@ class Reptile(TransferModel):
     def advance(self, outputs):
         """Keeps the mean of the tasks' second moments; those of a weight stay where an overflow made it infinite."""
         for variable, values in zip(self.moments, outputs["moments"]):
-            mean = ops.mean(values, axis=0)
-            variable.assign(ops.where(ops.all(ops.isfinite(mean)), mean, ops.convert_to_tensor(variable)))
+            keep_finite(variable, ops.mean(values, axis=0))
 
     def signatures(self, x, classes=None, prepare=None, input_name="images", outputs=None):
         """Returns `adapt_and_classify` where `classes` or `outputs` say that it is that, else `adapt_and_predict`.
