@@ -30,7 +30,7 @@ A first run:
 
 Methods of your own are subclasses of `kt.TransferModel`; `help(kt.TransferModel)` has an example, and
 `kt.testing.check_model` tests that they keep the contract. Each room, such as `kt.losses`, has a page of its own:
-`help(kt.losses)`. `python -m recipes.adapt_digits` in the repository runs one method from data to export.
+`help(kt.losses)`. The command `keras-transfer` runs recipes, from data to export: `keras-transfer --help`.
 """
 
 from keras_transfer import (

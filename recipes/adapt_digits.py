@@ -1,10 +1,10 @@
 """Adapts a digit classifier to a domain without labels, holds it against source-only training, and exports it.
 
-    python -m recipes.adapt_digits
-    python -m recipes.adapt_digits --pair digits_photos --method dan dann
+    python -m keras_transfer.recipes.adapt_digits
+    python -m keras_transfer.recipes.adapt_digits --pair digits_photos --method dan dann
 
 Nothing is downloaded. The default pair, simulated printed digits to real handwritten ones, takes about 4 minutes on two
-cores. USPS, MNIST and MNIST-M-like digits: `recipes.studies.adapt_digits`. Measured numbers:
+cores. USPS, MNIST and MNIST-M-like digits: `recipes/studies/adapt_digits.py`. Measured numbers:
 `results/adapt_digits/<pair>.json`; how the settings were chosen: `results/adapt_digits/selection.json`.
 """
 
@@ -18,9 +18,9 @@ from typing import Literal
 import keras
 import numpy as np
 from keras import layers
+from keras_transfer.recipes import pictures, runs
 
 import keras_transfer as kt
-from recipes import pictures, runs
 
 CLASSES = "0123456789"
 

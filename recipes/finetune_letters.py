@@ -1,13 +1,13 @@
 """Fine-tunes a pretrained encoder on ten labels of each new class, beside a head alone, and exports it.
 
-    python -m recipes.finetune_letters
+    python -m keras_transfer.recipes.finetune_letters
 
 Nothing is downloaded: a small CNN learns to read Greek and Cyrillic letters, and is fine-tuned on Georgian ones. LP-FT:
 a head is trained on the features of the frozen encoder, then all weights from there. Each split draws the labelled
 images anew and is tested on all others. About 4 minutes on two cores.
 
-Photographs, backbones from ImageNet and other ways to fine-tune, such as LoRA: `recipes.studies.finetune_photos`, whose
-measured numbers are in `results/finetune_photos/`.
+Photographs, backbones from ImageNet and other ways to fine-tune, such as LoRA: `recipes/studies/finetune_photos.py`,
+whose measured numbers are in `results/finetune_photos/`.
 """
 
 import dataclasses
@@ -19,9 +19,9 @@ import time
 import keras
 import numpy as np
 from keras import layers
+from keras_transfer.recipes import pictures, runs
 
 import keras_transfer as kt
-from recipes import pictures, runs
 
 IMAGES = 4000  # of Georgian letters, those to train on among them
 BASELINES = ("head", "head_augmented")  # on the plain images, and on their views

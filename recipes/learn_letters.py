@@ -1,13 +1,13 @@
 """Learns to tell letters apart from one example of each, tests it on alphabets never seen, and exports it.
 
-    python -m recipes.learn_letters
+    python -m keras_transfer.recipes.learn_letters
 
 Nothing is downloaded: a prototypical network learns from episodes of Latin, Greek and Cyrillic letters, and is tested
 on Armenian and Georgian ones. The baseline is SimpleShot: the same encoder, trained to classify the training letters,
 and the nearest mean of its features. About 6 minutes on two cores.
 
-Omniglot, PACS, matching networks and further baselines: `recipes.studies.learn_episodes`, whose measured numbers are in
-`results/learn_episodes/`.
+Omniglot, PACS, matching networks and further baselines: `recipes/studies/learn_episodes.py`, whose measured numbers
+are in `results/learn_episodes/`.
 """
 
 import dataclasses
@@ -18,9 +18,9 @@ import time
 import keras
 import numpy as np
 from keras import layers
+from keras_transfer.recipes import episodes, pictures, runs
 
 import keras_transfer as kt
-from recipes import episodes, pictures, runs
 
 SIZES = ((5, 1), (5, 5), (20, 1), (20, 5))  # ways and shots of the test
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)

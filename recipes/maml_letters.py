@@ -1,12 +1,12 @@
 """Learns weights that one gradient step on five examples adapts to new letters (MAML), tests them, and exports them.
 
-    python -m recipes.maml_letters
+    python -m keras_transfer.recipes.maml_letters
 
 Nothing is downloaded: trained on Latin, Greek and Cyrillic letters, tested on Armenian and Georgian ones, in about 4
 minutes on two cores for each seed. The baseline is the nearest neighbour in pixels, which trains nothing; one that is
-harder to beat is SimpleShot, in `recipes.learn_letters` on the same letters. The export adapts inside its graph.
+harder to beat is SimpleShot, in `recipes/learn_letters.py` on the same letters. The export adapts inside its graph.
 
-Omniglot, first-order MAML, ANIL and Reptile: `recipes.studies.learn_to_adapt`, whose measured numbers are in
+Omniglot, first-order MAML, ANIL and Reptile: `recipes/studies/learn_to_adapt.py`, whose measured numbers are in
 `results/learn_to_adapt/`.
 """
 
@@ -17,9 +17,9 @@ import time
 
 import keras
 from keras import layers
+from keras_transfer.recipes import episodes, pictures, runs
 
 import keras_transfer as kt
-from recipes import episodes, pictures, runs
 
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 

@@ -1,6 +1,6 @@
 """Learns to fit a sinusoid from 10 points with one gradient step (MAML), and exports it with that step inside.
 
-    python -m recipes.maml_sinusoid
+    python -m keras_transfer.recipes.maml_sinusoid
 
 Nothing is downloaded. The protocol of the paper: 70,000 iterations of 25 tasks, a network of two hidden layers of 40
 units, one inner step at rate 0.01; tested on 600 new tasks. About 3 minutes on two cores for each seed. One departure:
@@ -19,9 +19,9 @@ import time
 import keras
 import numpy as np
 from keras import layers
+from keras_transfer.recipes import pictures, runs
 
 import keras_transfer as kt
-from recipes import pictures, runs
 
 RATES = (0.001, 0.003, 0.01, 0.03, 0.1)  # of the baseline's fine-tuning
 

@@ -1,7 +1,7 @@
 """Learns an encoder from unlabelled images (SimCLR), tests what ten labels of each class are worth on it, exports it.
 
-    python -m recipes.pretrain_images
-    python -m recipes.pretrain_images --images my_photos
+    python -m keras_transfer.recipes.pretrain_images
+    python -m keras_transfer.recipes.pretrain_images --images my_photos
 
 By default nothing is downloaded: rendered Latin capitals, in about 15 minutes on two cores. `--images` is a folder of
 your own pictures, `<class>/*.jpg`; one folder of all of them is enough to pretrain and export.
@@ -11,7 +11,7 @@ baselines: the supervised twin, which is the same encoder trained on those label
 the same choice of rates, and a logistic regression of pixels. Every choice is made by the labels of 2,000 training
 images that no arm trains with, none by the test.
 
-Other methods and Fashion-MNIST: `recipes.studies.pretrain_views`, whose measured numbers are in
+Other methods and Fashion-MNIST: `recipes/studies/pretrain_views.py`, whose measured numbers are in
 `results/pretrain_views/`.
 """
 
@@ -22,9 +22,9 @@ import pathlib
 import keras
 import numpy as np
 from keras import layers
+from keras_transfer.recipes import few_labels, pictures, runs
 
 import keras_transfer as kt
-from recipes import few_labels, pictures, runs
 
 VALIDATION = 2000  # training images whose labels choose
 BASELINES = ("twin", "pixels_probe")

@@ -1,13 +1,13 @@
 """Learns four attributes of a letter with one encoder, beside a model for each, and exports the one that answers all.
 
-    python -m recipes.train_attributes
+    python -m keras_transfer.recipes.train_attributes
 
 Nothing is downloaded: script, case, base letter and diacritic of rendered letters, with half of the training labels of
 each task missing; the test shows fonts that no training image has. All models have the same encoder, take as many steps
 and choose one of the same rates by the accuracy on 2,000 images that none trains with, on the first seed. A single-task
 model trains on all labels that its task has. About an hour on one core.
 
-Other architectures, weightings and data: `recipes.studies.train_tasks`, whose measured numbers are in
+Other architectures, weightings and data: `recipes/studies/train_tasks.py`, whose measured numbers are in
 `results/train_tasks/`.
 """
 
@@ -20,9 +20,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 from keras import layers
+from keras_transfer.recipes import pictures, runs
 
 import keras_transfer as kt
-from recipes import pictures, runs
 
 VALIDATION, TEST, SHARED, UNITS = 2000, 5000, "shared", 256  # images, images, an arm, features
 

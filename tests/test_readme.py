@@ -11,13 +11,14 @@ import shlex
 
 import pytest
 import tyro
+from keras_transfer.recipes import tables
+from keras_transfer.recipes.tables.rows import records
 
 import keras_transfer as kt
-from recipes import tables
-from recipes.tables.rows import records
 
 ROOT = pathlib.Path(__file__).parent.parent
 PAGES = tables.pages(ROOT)
+RECIPES = "keras_transfer.recipes."
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -26,10 +27,15 @@ def blocks(text, language):
 
 
 def commands(text):
-    """Every `python -m recipes...` or `python -m benchmarks...` of a page, as lists of words, modules first."""
+    """Every `python -m` of a recipe or a benchmark on a page, as lists of words, modules first."""
     code = [line for block in blocks(text, "bash") for line in block.replace("\\\n", " ").splitlines()]
     code += re.findall(r"`([^`\n]*)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
-    found = [part for line in code for part in line.split("&&") if re.search(r"python -m (recipes|benchmarks)\b", part)]
+    found = [
+        part
+        for line in code
+        for part in line.split("&&")
+        if re.search(r"python -m (keras_transfer\.recipes|benchmarks)\b", part)
+    ]
     return [shlex.split(part)[2:] for part in found]
 
 
@@ -39,9 +45,9 @@ COMMANDS = sorted({tuple(words) for page in PAGES for words in commands(page.rea
 @functools.cache
 def config_of(words):
     """The settings of a command of a recipe, as its own parser reads them."""
-    if not words[0].startswith("recipes."):
+    if not words[0].startswith(RECIPES):
         return None
-    name = f"{words[0]}.__main__" if words[0] == "recipes.tables" else words[0]
+    name = f"{words[0]}.__main__" if words[0] == f"{RECIPES}tables" else words[0]
     return tyro.cli(importlib.import_module(name).Config, args=list(words[1:]))
 
 
@@ -51,12 +57,12 @@ def test_readme_is_short():
 
 def test_pages_name_commands():
     assert len(COMMANDS) > 20
-    assert {words[0] for words in COMMANDS} >= {"recipes.adapt_digits", "recipes.tables", "benchmarks.pretraining"}
+    assert {words[0] for words in COMMANDS} >= {f"{RECIPES}adapt_digits", f"{RECIPES}tables", "benchmarks.pretraining"}
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 def test_command_is_one_that_there_is(words):
-    if words[0].startswith("recipes."):
+    if words[0].startswith(RECIPES):
         config_of(words)  # exits where an option or a value is unknown
         return
     source = (ROOT / f"{words[0].replace('.', '/')}.py").read_text(encoding="utf-8")
@@ -78,7 +84,7 @@ def test_a_command_gives_the_settings_of_each_result(recipe, case, measured):
     """Some documented command is the one that was run; settings that have been added or renamed since do not count."""
     differing = []
     for words in COMMANDS:
-        if words[0].startswith("recipes.") and words[0].split(".")[-1] == recipe:
+        if words[0].startswith(RECIPES) and words[0].split(".")[-1] == recipe:
             settings = json.loads(json.dumps(dataclasses.asdict(config_of(words)), default=str))
             if "backbone" in settings:
                 settings["backbone"] = settings["backbone"].partition(":")[0]
@@ -123,7 +129,7 @@ def test_readme_leads_to_every_page(family):
 
 
 # Numbers of the prose that are no measurements: where each stands in the repository, what it follows from, or who
-# published it. All others are written by `python -m recipes.tables`.
+# published it. All others are written by `python -m keras_transfer.recipes.tables`.
 EVERYWHERE = {"95": "keras_transfer/report/transfer.py"}
 GIVEN = {
     "README": {"3": "setup.cfg", "3.11": "setup.cfg", "3.13": "setup.cfg", "2.0": "setup.cfg", "1": "Keras's option"},

@@ -1,6 +1,6 @@
-"""Runs `recipes.adapt_digits` on public pairs too, as the tables show them.
+"""Runs `recipes/adapt_digits.py` on public pairs too, as the tables show them.
 
-    python -m recipes.studies.adapt_digits --pair usps_mnist --method dan --steps 2000
+    python -m keras_transfer.recipes.studies.adapt_digits --pair usps_mnist --method dan --steps 2000
 
 `usps_mnist`, `mnist_usps` and `mnist_mnistm` take up to 10 minutes for each method. They read USPS, MNIST and BSDS500
 from `KERAS_TRANSFER_DATA` or download them. Of MNIST they take the 10,000 digits of its test files: 8,000 to train on,
@@ -11,9 +11,9 @@ import dataclasses
 from typing import Literal
 
 import numpy as np
+from keras_transfer.recipes import adapt_digits, runs
 
 import keras_transfer as kt
-from recipes import adapt_digits, runs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Config(adapt_digits.Config):
 
 
 def load(config):
-    """Returns `(x, y)` for source, source_test, target and target_test, as `recipes.adapt_digits` does."""
+    """Returns `(x, y)` for source, source_test, target and target_test, as `recipes/adapt_digits.py` does."""
     if config.pair in ("printed_handwritten", "digits_photos"):
         return adapt_digits.load(config)
     mnist = kt.datasets.mnist("test")

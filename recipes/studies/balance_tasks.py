@@ -1,7 +1,7 @@
 """Compares weightings on two tasks in one encoder, where one drowns the other and where none does.
 
-    python -m recipes.studies.balance_tasks
-    python -m recipes.studies.balance_tasks --pair scaled
+    python -m keras_transfer.recipes.studies.balance_tasks
+    python -m keras_transfer.recipes.studies.balance_tasks --pair scaled
 
 Images of two garments, made of Fashion-MNIST, which `keras.datasets` downloads once (30 MB). Pairs of tasks:
 - `plain`: the left and the right garment, which are alike.
@@ -24,10 +24,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 from keras import layers, ops
+from keras_transfer.recipes import pictures, runs
+from keras_transfer.recipes.studies import train_tasks
 
 import keras_transfer as kt
-from recipes import pictures, runs
-from recipes.studies import train_tasks
 
 TASKS = {"plain": ("left", "right"), "scaled": ("left", "right"), "reconstruction": ("left", "image")}
 STEPS = {"plain": 400, "scaled": 400, "reconstruction": 312}

@@ -1,9 +1,10 @@
 """Fine-tunes a pretrained backbone on a few labels of a new image domain, in every way, and exports the best known one.
 
-    python -m recipes.studies.finetune_photos
-    python -m recipes.studies.finetune_photos --data pacs --backbone hub:<folder or handle> --splits 0 1 2 3 4 5 6 7 8 9
+    python -m keras_transfer.recipes.studies.finetune_photos
+    python -m keras_transfer.recipes.studies.finetune_photos --data pacs --backbone hub:<folder or handle> \\
+        --splits 0 1 2 3 4 5 6 7 8 9
 
-By default nothing is downloaded: the letters of `recipes.finetune_letters`, in 5 to 10 minutes on two cores. `--data
+By default nothing is downloaded: the letters of `recipes/finetune_letters.py`, in 5 to 10 minutes on two cores. `--data
 pacs` reads the photographs of PACS from `KERAS_TRANSFER_DATA` and takes
 about a minute for each split and strategy. `--backbone` is `small_cnn`, `hub:<handle>`, or `mobilenet:<weights file>`,
 which is keras.applications.MobileNet up to `conv_pw_12_relu`: made of Keras layers, so it takes LoRA.
@@ -23,10 +24,10 @@ from typing import Literal, NamedTuple
 import keras
 import numpy as np
 from keras import layers
+from keras_transfer.recipes import finetune_letters, pictures, runs
+from keras_transfer.recipes.finetune_letters import BASELINES, accuracy, compile_model, draw_split
 
 import keras_transfer as kt
-from recipes import finetune_letters, pictures, runs
-from recipes.finetune_letters import BASELINES, accuracy, compile_model, draw_split
 
 Strategy = Literal[
     "lp_ft",

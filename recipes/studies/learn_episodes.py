@@ -1,11 +1,12 @@
 """Compares ways to tell classes apart from a few examples of each, on classes never seen.
 
-    python -m recipes.studies.learn_episodes
-    python -m recipes.studies.learn_episodes --data omniglot --method prototypical --no-baselines --steps 9000 \\
-        --seeds 0 --precision mixed_bfloat16
-    python -m recipes.studies.learn_episodes --data pacs --backbone hub:<folder or handle> --shots 5 --ways 7
+    python -m keras_transfer.recipes.studies.learn_episodes
+    python -m keras_transfer.recipes.studies.learn_episodes --data omniglot --method prototypical --no-baselines \\
+        --steps 9000 --seeds 0 --precision mixed_bfloat16
+    python -m keras_transfer.recipes.studies.learn_episodes --data pacs --backbone hub:<folder or handle> \\
+        --shots 5 --ways 7
 
-By default nothing is downloaded: the letters of `recipes.learn_letters`, in about 15 minutes on two cores. `--data
+By default nothing is downloaded: the letters of `recipes/learn_letters.py`, in about 15 minutes on two cores. `--data
 omniglot` reads Omniglot from `KERAS_TRANSFER_DATA` or downloads it (15 MB), and takes about half an hour for each
 method and seed. `--data pacs` learns a layer on the features of a pretrained backbone, which runs once: trained on
 photos, tested on art paintings, which need the folder `pacs` there.
@@ -24,10 +25,10 @@ from typing import Literal
 import keras
 import numpy as np
 from keras import layers
+from keras_transfer.recipes import episodes, learn_letters, pictures, runs
+from keras_transfer.recipes.learn_letters import LOSS, SIZES
 
 import keras_transfer as kt
-from recipes import episodes, learn_letters, pictures, runs
-from recipes.learn_letters import LOSS, SIZES
 
 PACS = ("photo", "cartoon", "art_painting")  # to train, to calibrate, to test
 # Ways and shots of the test, and of the requests that the export is verified on.

@@ -1,14 +1,14 @@
 """Compares ways to learn weights that a few gradient steps on a few examples adapt to new classes.
 
-    python -m recipes.studies.learn_to_adapt
-    python -m recipes.studies.learn_to_adapt --data omniglot --method maml --steps 50000 --seeds 0
+    python -m keras_transfer.recipes.studies.learn_to_adapt
+    python -m keras_transfer.recipes.studies.learn_to_adapt --data omniglot --method maml --steps 50000 --seeds 0
 
-By default nothing is downloaded: the letters of `recipes.maml_letters`, in about 4 minutes on two cores for each seed.
-`--data omniglot` reads Omniglot from `KERAS_TRANSFER_DATA` or downloads it (15 MB), and takes up to an hour with one
-busy thread.
+By default nothing is downloaded: the letters of `recipes/maml_letters.py`, in about 4 minutes on two cores for each
+seed. `--data omniglot` reads Omniglot from `KERAS_TRANSFER_DATA` or downloads it (15 MB), and takes up to an hour with
+one busy thread.
 
-Measured numbers: `results/learn_to_adapt/<data>_<method>.json`, shown beside those of `recipes.studies.learn_episodes`,
-whose letters, characters and baselines these are.
+Measured numbers: `results/learn_to_adapt/<data>_<method>.json`, shown beside those of
+`recipes/studies/learn_episodes.py`, whose letters, characters and baselines these are.
 """
 
 import dataclasses
@@ -20,10 +20,10 @@ from typing import Literal
 import keras
 import numpy as np
 from keras import layers
+from keras_transfer.recipes import episodes, maml_letters, pictures, runs
+from keras_transfer.recipes.studies import learn_episodes
 
 import keras_transfer as kt
-from recipes import episodes, maml_letters, pictures, runs
-from recipes.studies import learn_episodes
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,12 +1,13 @@
 """Compares ways to learn an encoder from unlabelled images, and what few labels are worth on it.
 
-    python -m recipes.studies.pretrain_views
-    python -m recipes.studies.pretrain_views --data fashion_mnist --epochs 40 --labels-per-class 10 60 --steps 2000
-    python -m recipes.studies.pretrain_views --images my_photos --method byol
+    python -m keras_transfer.recipes.studies.pretrain_views
+    python -m keras_transfer.recipes.studies.pretrain_views --data fashion_mnist --epochs 40 \\
+        --labels-per-class 10 60 --steps 2000
+    python -m keras_transfer.recipes.studies.pretrain_views --images my_photos --method byol
 
-By default nothing is downloaded: SimCLR on the letters of `recipes.pretrain_images`, in about 15 minutes on two cores.
-Fashion-MNIST comes from `keras.datasets`, which downloads it once (30 MB); an epoch of it takes about 30 seconds.
-`--images` is a folder of your own pictures, `<class>/*.jpg`; one folder of all of them is enough to pretrain.
+By default nothing is downloaded: SimCLR on the letters of `recipes/pretrain_images.py`, in about 15 minutes on two
+cores. Fashion-MNIST comes from `keras.datasets`, which downloads it once (30 MB); an epoch of it takes about 30
+seconds. `--images` is a folder of your own pictures, `<class>/*.jpg`; one folder of all of them is enough to pretrain.
 
 The probes: a logistic regression and the nearest neighbours on frozen features, with all labels. Then few labels: a
 probe, all weights fine-tuned from the probe (LP-FT), or fine-tuned with a new head. Beside them the supervised twin,
@@ -26,11 +27,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 from keras import layers
+from keras_transfer.recipes import pictures, pretrain_images, runs
+from keras_transfer.recipes.few_labels import best_of, draw, fit_few, probe_few, probe_head
+from keras_transfer.recipes.pretrain_images import compile_model, mlp
 
 import keras_transfer as kt
-from recipes import pictures, pretrain_images, runs
-from recipes.few_labels import best_of, draw, fit_few, probe_few, probe_head
-from recipes.pretrain_images import compile_model, mlp
 
 MASKED = ("mae", "inpainting")  # methods that predict what is hidden of an image
 PRETRAINED, BASELINES = ("probe", "lp_ft", "fine_tuned"), ("twin", "random_probe", "pixels_probe")

@@ -1,10 +1,10 @@
 """Compares what several tasks share and what they count, against a model for each task.
 
-    python -m recipes.studies.train_tasks
-    python -m recipes.studies.train_tasks --data multi_fashion --missing 0 --architecture cross_stitch \\
+    python -m keras_transfer.recipes.studies.train_tasks
+    python -m keras_transfer.recipes.studies.train_tasks --data multi_fashion --missing 0 --architecture cross_stitch \\
         --weighting cagrad
 
-By default nothing is downloaded: the letters of `recipes.train_attributes`. `multi_fashion` is two garments in one
+By default nothing is downloaded: the letters of `recipes/train_attributes.py`. `multi_fashion` is two garments in one
 image, a task each, from Fashion-MNIST, which `keras.datasets` downloads once (30 MB).
 
 All models have the same three 3 x 3 convolutions of 16, 32 and 64 with pooling, dropout and a Dense of 256, the same
@@ -18,10 +18,10 @@ from typing import Literal
 
 import keras
 from keras import layers
+from keras_transfer.recipes import runs, train_attributes
+from keras_transfer.recipes.train_attributes import UNITS, VALIDATION, stages, tower
 
 import keras_transfer as kt
-from recipes import runs, train_attributes
-from recipes.train_attributes import UNITS, VALIDATION, stages, tower
 
 WEIGHTINGS = {
     "equal": lambda: None,

@@ -6,12 +6,12 @@ A page marks where something belongs, in comments that a reader does not see:
     <!-- end -->
     `kt.streams.views` makes two views of <!-- figure: pretraining.views -->27,003<!-- end --> images a second.
 
-What stands between the marks is written by `python -m recipes.tables`, never by hand.
+What stands between the marks is written by `python -m keras_transfer.recipes.tables`, never by hand.
 """
 
 import re
 
-from recipes.tables import figures, parts, picture, rows
+from keras_transfer.recipes.tables import figures, parts, picture, rows
 
 MARK = re.compile(r"<!-- (table|figure): ([\w.]+) -->(.*?)<!-- end -->", flags=re.DOTALL)
 PICTURE = "docs/pictures/gains.png"

@@ -1,13 +1,13 @@
-"""Writes what was measured into README and docs/: `python -m recipes.tables`; `--check` only says what differs."""
+"""Writes what was measured into README and docs/; `--check` only says what differs."""
 
 import dataclasses
 import pathlib
 import sys
 
 import tyro
+from keras_transfer.recipes import tables
 
 import keras_transfer as kt
-from recipes import tables
 
 ROOT = pathlib.Path(__file__).parents[2]
 

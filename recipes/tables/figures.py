@@ -4,8 +4,8 @@ import json
 import math
 import statistics
 
-from recipes.tables import gains
-from recipes.tables.rows import records
+from keras_transfer.recipes.tables import gains
+from keras_transfer.recipes.tables.rows import records
 
 
 def figures(results):

@@ -4,8 +4,9 @@ import json
 import statistics
 from typing import NamedTuple
 
+from keras_transfer.recipes.tables.rows import records, verdict
+
 import keras_transfer as kt
-from recipes.tables.rows import records, verdict
 
 FAMILIES = {
     "adaptation": "Domain adaptation",

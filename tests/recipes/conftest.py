@@ -3,8 +3,7 @@ import functools
 import keras
 import numpy as np
 import pytest
-
-from recipes import episodes, finetune_letters, pictures, train_attributes
+from keras_transfer.recipes import episodes, finetune_letters, pictures, train_attributes
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -51,4 +50,4 @@ def garments(monkeypatch):
 @pytest.fixture
 def one_rate(monkeypatch):
     """On few labels, one learning rate instead of a choice of two."""
-    monkeypatch.setattr("recipes.few_labels.RATES", (1e-3,))
+    monkeypatch.setattr("keras_transfer.recipes.few_labels.RATES", (1e-3,))

@@ -2,9 +2,9 @@ import types
 
 import keras
 import numpy as np
+from keras_transfer.recipes import few_labels
 
 import keras_transfer as kt
-from recipes import few_labels
 
 
 def test_draws_as_many_of_each_class():

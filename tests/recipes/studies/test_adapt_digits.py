@@ -1,6 +1,5 @@
 import pytest
-
-from recipes.studies import adapt_digits
+from keras_transfer.recipes.studies import adapt_digits
 
 ROWS = {
     "usps_mnist": {7291, 2007, 8000, 2000},

@@ -1,0 +1,1 @@
+"""Studies: comparisons of everything, which make the tables of docs/."""
