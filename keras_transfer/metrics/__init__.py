@@ -1,7 +1,7 @@
 """Metrics: numbers about representations and tasks, as functions of arrays."""
 
 from keras_transfer.metrics.collapse import alignment, effective_rank, embedding_std, uniformity
-from keras_transfer.metrics.probes import knn_accuracy, linear_accuracy, linear_probe
+from keras_transfer.metrics.probes import knn_accuracy, linear_accuracy, linear_probe, probe_head, tuned_probe
 
 __all__ = [
     "alignment",
@@ -10,5 +10,7 @@ __all__ = [
     "knn_accuracy",
     "linear_accuracy",
     "linear_probe",
+    "probe_head",
+    "tuned_probe",
     "uniformity",
 ]
