@@ -21,12 +21,21 @@ FROM_ZERO = ("seeds", "splits")  # settings that number something; other integer
 PACKAGES = {"matplotlib": "matplotlib", "sklearn": "scikit-learn"}
 
 
-def command(main, config, description):
-    """Runs a recipe from the command line; Ctrl-C ends it without a traceback."""
+def command(main, config, description, arguments=None, name=None):
+    """Runs a recipe from the command line; Ctrl-C ends it without a traceback.
+
+    Args:
+        main: function of the settings.
+        config: their dataclass, whose fields become options.
+        description: str, what `--help` says first.
+        arguments: list of strings; by default those of the command line.
+        name: str, what the command calls itself; by default as it was called.
+    """
     import tyro
 
     try:
-        main(tyro.cli(config, description=description))
+        flattened = (tyro.conf.OmitArgPrefixes,)
+        main(tyro.cli(config, prog=name, description=description, args=arguments, config=flattened))
     except KeyboardInterrupt:
         raise SystemExit(130) from None  # as shells say it
 
@@ -43,6 +52,19 @@ def progress(title, total, unit="epoch"):
     if unit == "step":
         return keras.callbacks.LambdaCallback(on_train_batch_end=show)
     return keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: bar.update(epoch + 1, logs.items()))
+
+
+def serving(version):
+    """Returns the lines of a shell that serve an export."""
+    folder = version.parent
+    mount = f"{folder.parent.resolve()}:/models"
+    return "\n".join(
+        [
+            "Serve it:",
+            f'  docker run -p 8501:8501 -v "{mount}" -e MODEL_NAME={folder.name} tensorflow/serving',
+            f"  curl localhost:8501/v1/models/{folder.name}/metadata",
+        ]
+    )
 
 
 def settings(config):
@@ -141,7 +163,9 @@ class Run:
                 version = kt.export(model, target, x, verify=requests or True, tolerance=tolerance, **export)
             card = json.loads((version / kt.serving.CARD).read_text(encoding="utf-8"))
             kept["export"], largest = card["verified"], card["verified"]["differences"]
-            places = [f"Export: {version}", f"Largest difference in a fresh process: {max(largest.values()):.1e}"]
+            self._save(model, "model.keras")
+            places = [f"To go on with: {self.folder / 'model.keras'}", f"Export: {version}"]
+            places += [f"Largest difference in a fresh process: {max(largest.values()):.1e}", "", serving(version)]
         if isinstance(record, kt.report.TransferReport):
             record.extra |= kept
             text, figures = f"{self.case}\n{record}", {**figures, "report": record.draw()}
@@ -180,8 +204,17 @@ class Run:
         kt.report.put_whole(beside, path)
 
     def _load(self, file):
-        hub = getattr(self.config, "backbone", "").startswith("hub:")  # whose modules are programs
+        hub = flat(self.config).get("backbone", "").startswith("hub:")  # whose modules are programs
         return keras.models.load_model(self.folder / file, safe_mode=not hub)
+
+
+def flat(config):
+    """Returns the settings `{name: value}` of a dataclass, those of dataclasses inside it among them."""
+    found = {}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        found |= flat(value) if dataclasses.is_dataclass(value) else {field.name: value}
+    return found
 
 
 def check(config):
@@ -190,7 +223,7 @@ def check(config):
     Args:
         config: settings of a recipe.
     """
-    for name, value in dataclasses.asdict(config).items():
+    for name, value in flat(config).items():
         option, values = f"--{name.replace('_', '-')}", value if isinstance(value, tuple) else (value,)
         if not values:
             raise ValueError(f"Expected at least one value of {option}; received none.")
@@ -230,7 +263,7 @@ def _identity(config):
 
 def _asked(config):
     """The settings of what is computed, not of where it is kept."""
-    return {name: value for name, value in dataclasses.asdict(config).items() if name not in (*FOLDERS, "resume")}
+    return {name: value for name, value in flat(config).items() if name not in (*FOLDERS, "resume")}
 
 
 def _new_folder(runs, name):

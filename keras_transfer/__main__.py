@@ -1,0 +1,49 @@
+"""The command `keras-transfer <verb>`: each verb is a recipe, from your own data to a model that is served."""
+
+import importlib
+import sys
+
+VERBS = {  # the recipe of each verb, and what it does
+    "fine-tune": ("finetune_photos", "a pretrained backbone and a few labels of your classes"),
+    "adapt": ("adapt_photos", "labels in one domain, none in the one that counts"),
+    "few-shot": ("learn_photos", "classes never seen, from a few examples of each"),
+    "pretrain": ("pretrain_images", "many pictures, few of them labelled"),
+    "multi-task": ("train_table", "several kinds of labels of the same rows or pictures"),
+    "choose": ("choose_backbone", "which backbone, and which of these ways, pays for your pictures"),
+    "export": ("export_model", "from a .keras file to a SavedModel that TF Serving loads, verified"),
+    "verify": ("verify_model", "a SavedModel against the .keras file that it was made from"),
+    "zoo": ("take_model", "models to take away: list them, copy one"),
+}
+
+
+def main(arguments=None):
+    """Runs a verb with its options.
+
+    Args:
+        arguments: list of strings; by default those of the command line.
+
+    Raises:
+        SystemExit: with status 2 if there is no such verb or option, 130 if it was interrupted.
+    """
+    verb, *options = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    if verb in ("-h", "--help"):
+        print(_usage())
+        return
+    if verb not in VERBS:
+        print(f"Expected a verb, one of {', '.join(VERBS)}; received {verb!r}.\n\n{_usage()}", file=sys.stderr)
+        raise SystemExit(2)
+    from keras_transfer.recipes import runs
+
+    recipe = importlib.import_module(f"keras_transfer.recipes.{VERBS[verb][0]}")
+    runs.command(recipe.main, recipe.Config, recipe.__doc__, options, f"keras-transfer {verb}")
+
+
+def _usage():
+    verbs = [f"  {verb:<12}{what}" for verb, (_, what) in VERBS.items()]
+    head = ["usage: keras-transfer <verb> [options]", "", "Transfer learning, from your own data to a served model."]
+    more = ["`keras-transfer <verb> --help` teaches the options. A verb without data of yours runs on data that it has."]
+    return "\n".join([*head, "", *verbs, "", *more])
+
+
+if __name__ == "__main__":
+    main()
