@@ -190,11 +190,12 @@ def _probes(x, y, penalties, steps):
     scaler = _sklearn("preprocessing").StandardScaler().fit(x)
     x, basis = scaler.transform(x), None
     if len(x) < x.shape[1]:
-        basis, x = np.linalg.qr(x.T)
+        with _module("threadpoolctl").threadpool_limits(1):
+            basis, x = np.linalg.qr(x.T)
         x = np.ascontiguousarray(x.T)
     regression = _sklearn("linear_model").LogisticRegression(max_iter=steps, warm_start=True)
     for penalty in penalties:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _module("threadpoolctl").threadpool_limits(1):  # many tiny products
             warnings.simplefilter("ignore", _sklearn("exceptions").ConvergenceWarning)  # `steps` is a limit
             regression.set_params(C=penalty).fit(x, y)
         result = copy.deepcopy(regression)
@@ -208,7 +209,11 @@ def _rows(features):
 
 
 def _sklearn(name):
+    return _module(f"sklearn.{name}")
+
+
+def _module(name):
     try:
-        return importlib.import_module(f"sklearn.{name}")
+        return importlib.import_module(name)
     except ImportError as error:
         raise ImportError("Probes need scikit-learn: pip install 'keras_transfer[recipes]'.") from error
