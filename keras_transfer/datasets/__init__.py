@@ -11,6 +11,7 @@ from keras_transfer.datasets.glyphs import (
     printed_digits,
     script_letters,
 )
+from keras_transfer.datasets.image_files import ImageFiles, image_files, image_table
 from keras_transfer.datasets.image_folder import image_folder, image_folders
 from keras_transfer.datasets.letter_attributes import Attribute, letter_attributes
 from keras_transfer.datasets.mnist import mnist, mnist_m_like
@@ -31,14 +32,17 @@ __all__ = [
     "TREC_FINE",
     "Attribute",
     "Glyphs",
+    "ImageFiles",
     "Jitter",
     "MultiFashion",
     "Trec",
     "digits",
     "digits_on_photos",
     "glyphs",
+    "image_files",
     "image_folder",
     "image_folders",
+    "image_table",
     "letter_attributes",
     "mnist",
     "mnist_m_like",

@@ -91,6 +91,21 @@ def read_photo(file, name, ground=255):
         raise ValueError(f"Expected {name} to be a complete photograph; received: {error}.") from error
 
 
+def fitted(image, size):
+    """Returns the largest centred part of an image that has the shape of a size, bilinearly resized to it.
+
+    Args:
+        image: uint8 array (height, width, 3).
+        size: pair `(height, width)`; None leaves the image as it is.
+    """
+    if size is None or image.shape[:2] == size:
+        return image
+    from PIL import Image, ImageOps
+
+    height, width = size
+    return np.asarray(ImageOps.fit(Image.fromarray(image), (width, height), Image.Resampling.BILINEAR))
+
+
 class _Unknown(Exception):
     """Values of which nobody knows what is white."""
 
