@@ -27,16 +27,6 @@ def probe_few(features, labels, few):
     return best, {"validation": max(scores), "test": best.score(features["test"], labels["test"])}
 
 
-def probe_head(probe):
-    """Returns a probe as a layer on features."""
-    scaler, regression = (step for _, step in probe.steps)
-    weights = (regression.coef_ / scaler.scale_).T
-    head = layers.Dense(weights.shape[1])
-    head.build((None, len(weights)))
-    head.set_weights([weights, regression.intercept_ - scaler.mean_ @ weights])
-    return head
-
-
 def fit_few(config, encoder, head, x, y, rate, seed, augmentation):
     """Trains an encoder and a head on few labels with the augmentation of the pretraining; returns the classifier."""
     shown = runs.progress(f"{len(x)} labels, seed {seed}, rate {rate}", config.steps, "step")
@@ -87,7 +77,7 @@ def compare(config, seed, encoder, build_encoder, augmentation, x, y):
     def lp_ft(rate):
         copy = build_encoder(shape)
         copy.set_weights(encoder.get_weights())
-        return fit_few(config, copy, probe_head(probe), *labelled, rate, seed, augmentation)
+        return fit_few(config, copy, kt.metrics.probe_head(probe), *labelled, rate, seed, augmentation)
 
     def twin(rate):
         keras.utils.set_random_seed(seed)

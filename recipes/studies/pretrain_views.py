@@ -28,7 +28,7 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 from keras_transfer.recipes import pictures, pretrain_images, runs
-from keras_transfer.recipes.few_labels import best_of, draw, fit_few, probe_few, probe_head
+from keras_transfer.recipes.few_labels import best_of, draw, fit_few, probe_few
 from keras_transfer.recipes.pretrain_images import compile_model, mlp
 
 import keras_transfer as kt
@@ -210,7 +210,7 @@ def few_labels(config, seed, encoder, features, x, y, others, part):
 
         probe, found = probe_few(features, y, few)
         trained = {
-            "lp_ft": lambda probe=probe, tuned=tuned: tuned(encoder, lambda: probe_head(probe)),
+            "lp_ft": lambda probe=probe, tuned=tuned: tuned(encoder, lambda: kt.metrics.probe_head(probe)),
             "fine_tuned": lambda tuned=tuned: tuned(encoder, new_head),
         }
         if config.baselines:

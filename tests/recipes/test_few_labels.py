@@ -4,22 +4,12 @@ import keras
 import numpy as np
 from keras_transfer.recipes import few_labels
 
-import keras_transfer as kt
-
 
 def test_draws_as_many_of_each_class():
     labels = np.repeat(np.arange(4), 20)
     few = few_labels.draw(labels, 3, seed=0)
     assert np.bincount(labels[few]).tolist() == [3] * 4 and len(set(few)) == 12
     assert set(few) != set(few_labels.draw(labels, 3, seed=1))
-
-
-def test_head_answers_as_the_probe_does():
-    rng = np.random.default_rng(0)
-    features, labels = rng.normal(3.0, 2.0, size=(60, 5)).astype("float32"), np.arange(60) % 3
-    probe = kt.metrics.linear_probe(features, labels)
-    logits = np.array(few_labels.probe_head(probe)(features))
-    np.testing.assert_allclose(logits, probe.decision_function(features), atol=1e-4)
 
 
 def test_probe_is_chosen_by_the_validation_part():
