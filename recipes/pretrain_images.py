@@ -100,12 +100,12 @@ def tones(channels):
     return kt.layers.RandomGamma((1 / 5, 5.0), gain=(0.25, 1.0))
 
 
-def build_encoder(shape):
-    """Returns a new encoder: four convolutions of stride 2."""
+def build_encoder(shape, filters=32):
+    """Returns a new encoder: four convolutions of stride 2, the first with so many filters, each next with twice."""
     x = images = keras.Input(shape, name="images")
     x = layers.Rescaling(1 / 255)(x)
-    for filters in (32, 64, 128, 256):
-        x = layers.Conv2D(filters, 3, strides=2, padding="same", use_bias=False)(x)
+    for times in (1, 2, 4, 8):
+        x = layers.Conv2D(times * filters, 3, strides=2, padding="same", use_bias=False)(x)
         x = layers.BatchNormalization()(x)
         x = layers.ReLU()(x)
     return keras.Model(images, layers.GlobalAveragePooling2D(name="features")(x), name="encoder")

@@ -147,11 +147,14 @@ def picture_decoder(dim, shape):
     return keras.Model(features, x[:, : shape[0], : shape[1]], name="decoder")
 
 
-def pretrain(config, seed, images, labels, probe):
-    """Trains one model; returns it, its encoder, the history and the seconds. `probe`: for probes between epochs."""
+def pretrain(config, seed, images, labels, probe, make=build):
+    """Trains one model; returns it, its encoder, the history and the seconds.
+
+    `probe` is for probes between epochs; `make` builds other networks than those of the study.
+    """
     keras.utils.set_random_seed(seed)
     steps = config.epochs * (len(images) // config.batch_size)
-    (model, encoder), augment = build(config, images.shape[1:], steps), augmentation(config, images.shape[1:])
+    (model, encoder), augment = make(config, images.shape[1:], steps), augmentation(config, images.shape[1:])
     if config.method in MASKED:
         rows = tf.data.Dataset.from_tensor_slices(images).shuffle(len(images), seed=seed)
         rows = rows.batch(config.batch_size, drop_remainder=True)
