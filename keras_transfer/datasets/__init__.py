@@ -16,6 +16,7 @@ from keras_transfer.datasets.image_folder import image_folder, image_folders
 from keras_transfer.datasets.letter_attributes import Attribute, letter_attributes
 from keras_transfer.datasets.mnist import mnist, mnist_m_like
 from keras_transfer.datasets.multi_fashion import MultiFashion, multi_fashion
+from keras_transfer.datasets.near_duplicates import difference_hashes, near_duplicates
 from keras_transfer.datasets.omniglot import omniglot, omniglot_runs
 from keras_transfer.datasets.pacs import PACS_CLASSES, PACS_DOMAINS, pacs
 from keras_transfer.datasets.sinusoids import sinusoids
@@ -36,6 +37,7 @@ __all__ = [
     "Jitter",
     "MultiFashion",
     "Trec",
+    "difference_hashes",
     "digits",
     "digits_on_photos",
     "glyphs",
@@ -47,6 +49,7 @@ __all__ = [
     "mnist",
     "mnist_m_like",
     "multi_fashion",
+    "near_duplicates",
     "omniglot",
     "omniglot_runs",
     "pacs",

@@ -118,8 +118,8 @@ def image_files(path, image_size=None, labelled=True, class_names=None, group_by
     """Lists the pictures of a folder, without reading them.
 
     Labelled pictures lie in `<path>/<class>/`, and are listed in the order of class and file name. A folder
-    `unlabelled` (or `unlabeled`) beside these is no class. Hidden files and folders are passed over, and so are files that are no
-    pictures.
+    `unlabelled` (or `unlabeled`) beside these is no class. Hidden files and folders are passed over, and so are files
+    that are no pictures.
 
     Reads .jpg, .jpeg, .png, .webp, .bmp, .tif, .tiff and .gif, the first frame of each. Photographs are turned upright
     as their EXIF data says; 16 bits are scaled from 0-65,535 and floats from 0-1; what is transparent is laid on
