@@ -1,16 +1,24 @@
 """Metrics: numbers about representations and tasks, as functions of arrays."""
 
 from keras_transfer.metrics.collapse import alignment, effective_rank, embedding_std, uniformity
+from keras_transfer.metrics.h_score import h_score
+from keras_transfer.metrics.leep import leep
+from keras_transfer.metrics.log_me import log_me
 from keras_transfer.metrics.probes import knn_accuracy, linear_accuracy, linear_probe, probe_head, tuned_probe
+from keras_transfer.metrics.proxy_a_distance import proxy_a_distance
 
 __all__ = [
     "alignment",
     "effective_rank",
     "embedding_std",
+    "h_score",
     "knn_accuracy",
+    "leep",
     "linear_accuracy",
     "linear_probe",
+    "log_me",
     "probe_head",
+    "proxy_a_distance",
     "tuned_probe",
     "uniformity",
 ]

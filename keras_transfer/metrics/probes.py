@@ -1,11 +1,12 @@
 """Probes: how well a simple classifier on frozen features does, fitted by scikit-learn."""
 
 import copy
-import importlib
 import warnings
 
 import keras
 import numpy as np
+
+from keras_transfer.metrics.scikit_learn import one_thread, sklearn
 
 PENALTIES = (0.001, 0.01, 0.1, 1.0, 10.0)
 """Inverse penalties that `tuned_probe` tries, from strong to weak."""
@@ -24,7 +25,7 @@ def knn_accuracy(features, labels, test_features, test_labels, k=20):
     Returns:
         Float from 0 to 1.
     """
-    neighbors = _sklearn("neighbors")
+    neighbors = sklearn("neighbors")
     classifier = neighbors.KNeighborsClassifier(min(k, len(features)), metric="cosine", algorithm="brute")
     return float(classifier.fit(_rows(features), labels).score(_rows(test_features), test_labels))
 
@@ -41,11 +42,11 @@ def linear_probe(features, labels, inverse_penalty=1.0, steps=1000):
     Returns:
         A fitted scikit-learn classifier.
     """
-    scaler = _sklearn("preprocessing").StandardScaler()
-    classifier = _sklearn("linear_model").LogisticRegression(C=inverse_penalty, max_iter=steps)
-    pipeline = _sklearn("pipeline").make_pipeline(scaler, classifier)
+    scaler = sklearn("preprocessing").StandardScaler()
+    classifier = sklearn("linear_model").LogisticRegression(C=inverse_penalty, max_iter=steps)
+    pipeline = sklearn("pipeline").make_pipeline(scaler, classifier)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", _sklearn("exceptions").ConvergenceWarning)  # `steps` is a limit
+        warnings.simplefilter("ignore", sklearn("exceptions").ConvergenceWarning)  # `steps` is a limit
         return pipeline.fit(_rows(features), labels)
 
 
@@ -176,7 +177,7 @@ def _splits(labels, groups, folds):
     folds = min(folds, *(len(np.unique(own[labels == label])) for label in np.unique(labels)))
     if folds < 2:
         return []
-    selection = _sklearn("model_selection")
+    selection = sklearn("model_selection")
     kind = selection.StratifiedKFold if groups is None else selection.StratifiedGroupKFold
     return list(kind(folds, shuffle=True, random_state=0).split(labels, labels, groups))
 
@@ -187,33 +188,22 @@ def _probes(x, y, penalties, steps):
     With fewer rows than columns the regression is fitted on coordinates in the span of the rows, in which its
     solution lies, since the penalty is the norm of the weights: the result is the same, and takes less time.
     """
-    scaler = _sklearn("preprocessing").StandardScaler().fit(x)
+    scaler = sklearn("preprocessing").StandardScaler().fit(x)
     x, basis = scaler.transform(x), None
     if len(x) < x.shape[1]:
-        with _module("threadpoolctl").threadpool_limits(1):
+        with one_thread():
             basis, x = np.linalg.qr(x.T)
         x = np.ascontiguousarray(x.T)
-    regression = _sklearn("linear_model").LogisticRegression(max_iter=steps, warm_start=True)
+    regression = sklearn("linear_model").LogisticRegression(max_iter=steps, warm_start=True)
     for penalty in penalties:
-        with warnings.catch_warnings(), _module("threadpoolctl").threadpool_limits(1):  # many tiny products
-            warnings.simplefilter("ignore", _sklearn("exceptions").ConvergenceWarning)  # `steps` is a limit
+        with warnings.catch_warnings(), one_thread():  # many tiny products
+            warnings.simplefilter("ignore", sklearn("exceptions").ConvergenceWarning)  # `steps` is a limit
             regression.set_params(C=penalty).fit(x, y)
         result = copy.deepcopy(regression)
         if basis is not None:
             result.coef_, result.n_features_in_ = regression.coef_ @ basis.T, len(basis)
-        yield _sklearn("pipeline").Pipeline([("scaler", scaler), ("regression", result)])
+        yield sklearn("pipeline").Pipeline([("scaler", scaler), ("regression", result)])
 
 
 def _rows(features):
     return np.asarray(features, "float32").reshape(len(features), -1)
-
-
-def _sklearn(name):
-    return _module(f"sklearn.{name}")
-
-
-def _module(name):
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise ImportError("Probes need scikit-learn: pip install 'keras_transfer[recipes]'.") from error
