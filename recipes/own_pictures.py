@@ -5,10 +5,10 @@ import pathlib
 from typing import NamedTuple
 
 import numpy as np
+from keras_transfer.recipes.picture_split import SHOWN, check_sides, listed, some, split
 
 import keras_transfer as kt
 
-SHOWN = 5  # files, pairs or classes that a message names
 UNLABELLED = ("unlabelled", "unlabeled")
 BATCH = 256  # pictures in memory while they are checked
 
@@ -60,7 +60,7 @@ class Data(NamedTuple):
 
 
 def load(options):
-    """Finds, checks and splits the pictures, says what there is, and returns it; nothing but hashes stays in memory.
+    """Finds, checks and splits the pictures, says what there is, and returns it; thumbnails alone stay in memory.
 
     The same pictures are split in the same way each time. Near duplicates across the split are warned of.
 
@@ -80,17 +80,17 @@ def load(options):
         tests = split(files, options.test_share)
     else:
         tests = np.isin(np.arange(len(files)), listed(options.test, files, root))
-        _check_sides(files, tests)
+        check_sides(files, tests)
     more = _unlabelled(options)
-    files, hashes, kept = readable(files, options.skip_unreadable)
+    files, thumbnails, kept = readable(files, options.skip_unreadable)
     tests = tests[kept]
-    _check_sides(files, tests)
+    check_sides(files, tests)
     train, test = files.subset(~tests), files.subset(tests)
     print(describe(train, test, more), flush=True)
-    warn_of_duplicates(train, test, hashes[~tests], hashes[tests], "trains", "tests")
+    warn_of_duplicates(train, test, thumbnails[~tests], thumbnails[tests], "trains", "tests")
     if more is not None:
-        more, more_hashes, _ = readable(more, options.skip_unreadable)
-        warn_of_duplicates(more, test, more_hashes, hashes[tests], "is unlabelled", "tests")
+        more, more_thumbnails, _ = readable(more, options.skip_unreadable)
+        warn_of_duplicates(more, test, more_thumbnails, thumbnails[tests], "is unlabelled", "tests")
     return Data(train, test, more, files.class_names)
 
 
@@ -202,7 +202,7 @@ def check_classes(files):
     few = [name for name, count in zip(files.class_names, counts) if count < 2]
     if few:
         raise ValueError(
-            f"Expected at least 2 pictures of each class, one to train and one to test; received one of {_some(few)}."
+            f"Expected at least 2 pictures of each class, one to train and one to test; received one of {some(few)}."
         )
 
 
@@ -225,118 +225,31 @@ def _unlabelled(options):
     return kt.datasets.image_files(beside[0], options.image_size, labelled=False) if beside else None
 
 
-# What trains and what tests.
-
-
-def split(files, share):
-    """Returns which pictures test, bool (n,): a share of each class, groups kept whole.
-
-    Args:
-        files: `kt.datasets.ImageFiles` with labels.
-        share: float, above 0 and at most .5.
-
-    Raises:
-        ValueError: if no split has each class on both sides.
-    """
-    from sklearn.model_selection import StratifiedGroupKFold, train_test_split
-
-    if not 0 < share <= 0.5:
-        raise ValueError(f"Expected --test-share above 0 and at most .5; received {share}.")
-    tests, places = np.zeros(len(files), bool), np.arange(len(files))
-    if files.groups is None:
-        for label in np.unique(files.labels):
-            rows = places[files.labels == label]
-            number = max(1, round(share * len(rows)))
-            tests[train_test_split(rows, test_size=number, random_state=0)[1]] = True
-        return tests
-    groups = [len(set(files.groups[files.labels == label])) for label in range(len(files.class_names))]
-    alone = [name for name, number in zip(files.class_names, groups) if number < 2]
-    if alone:
-        raise ValueError(
-            f"Expected at least 2 groups of each class, one to train and one to test; received one of {_some(alone)}."
-        )
-    folds = StratifiedGroupKFold(min(round(1 / share), *groups), shuffle=True, random_state=0)
-    for _, fold in folds.split(places, files.labels, files.groups):
-        tests = np.isin(places, fold)
-        if not _lacking(files, tests):
-            return tests
-    raise ValueError(
-        "Expected a split with whole groups and each class on both sides; found none. Name the pictures that test with "
-        "--test, or lower --test-share."
-    )
-
-
-def listed(file, files, root):
-    """Returns the places of the pictures that a text file names.
-
-    Args:
-        file: path of the text file, one path in a line, from `root` or absolute.
-        files: `kt.datasets.ImageFiles`.
-        root: folder from which the paths start.
-
-    Raises:
-        ValueError: if it is no text file, names no picture, or one that is not among the files.
-    """
-    if not pathlib.Path(file).is_file():
-        raise ValueError(f"Expected --test to be a text file of paths; received {file}, which is no file.")
-    lines = [line.strip() for line in pathlib.Path(file).read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    places = {path.resolve(): place for place, path in enumerate(files.paths)}
-    found = {line: places.get((pathlib.Path(root) / line).resolve()) for line in lines}
-    lost = [line for line, place in found.items() if place is None]
-    if lost or not found:
-        told = f"{len(lost)} of {len(found)} that are none: {_some(lost)}" if lost else "no lines"
-        raise ValueError(f"Expected {file} to name labelled pictures, with paths from {root}; received {told}.")
-    return sorted(found.values())
-
-
-def _check_sides(files, tests):
-    lacking = _lacking(files, tests)
-    if lacking:
-        raise ValueError(f"Expected pictures of each class that train and that test; received none for {lacking}.")
-    if files.groups is not None:
-        across = sorted(set(files.groups[tests]) & set(files.groups[~tests]))
-        if across:
-            raise ValueError(
-                f"Expected whole groups among the pictures that test; received {len(across)} groups that train too: "
-                f"{_some(across)}."
-            )
-
-
-def _lacking(files, tests):
-    """Says which classes a side lacks."""
-    told = []
-    for side, name in ((tests, "the test"), (~tests, "training")):
-        there = set(files.labels[side].tolist())
-        lacks = [class_name for label, class_name in enumerate(files.class_names) if label not in there]
-        told += [f"{name}: {_some(lacks)}"] if lacks else []
-    return "; ".join(told)
-
-
 # What can be read, and what is there twice.
 
 
 def readable(files, skip=False):
-    """Reads all pictures once, and returns those that can be read, their hashes, and where they were.
+    """Reads all pictures once, and returns those that can be read, their thumbnails, and where they were.
 
     Args:
         files: `kt.datasets.ImageFiles`.
         skip: bool, whether those that cannot be read are left out; otherwise they are an error.
 
     Returns:
-        Tuple of `ImageFiles`, uint64 hashes (n,) and int places (n,) in `files`.
+        Tuple of `ImageFiles`, their thumbnails (n, dim) and int places (n,) in `files`.
 
     Raises:
         ValueError: if some cannot be read, and are not to be skipped, or none can.
     """
-    hashes, faults = np.zeros(len(files), np.uint64), {}
+    small, faults = [None] * len(files), {}
     for start in range(0, len(files), BATCH):
         rows = np.arange(start, min(start + BATCH, len(files)))
         try:
-            hashes[rows] = kt.datasets.difference_hashes(files[rows])
+            small[start : start + BATCH] = kt.datasets.thumbnails(files[rows])
         except ValueError:
             for row in rows:
                 try:
-                    hashes[row] = kt.datasets.difference_hashes(files[[row]])[0]
+                    small[row] = kt.datasets.thumbnails(files[[row]])[0]
                 except ValueError as error:
                     faults[row] = str(error)
     if faults:
@@ -347,12 +260,12 @@ def readable(files, skip=False):
             raise ValueError(f"Expected pictures that can be read, or --skip-unreadable; received {told}")
         print(f"Skipped {told}", flush=True)
     kept = np.array([row for row in range(len(files)) if row not in faults], int)
-    return files.subset(kept), hashes[kept], kept
+    return files.subset(kept), np.stack([small[row] for row in kept]), kept
 
 
-def warn_of_duplicates(first, second, first_hashes, second_hashes, first_does, second_does):
+def warn_of_duplicates(first, second, first_thumbnails, second_thumbnails, first_does, second_does):
     """Prints how many pictures of the second set have a near duplicate in the first, and the first pairs."""
-    pairs = kt.datasets.near_duplicates(first_hashes, second_hashes)
+    pairs = kt.datasets.near_duplicates(first_thumbnails, second_thumbnails)
     if not len(pairs):
         return
     number = len(set(pairs[:, 1].tolist()))
@@ -364,8 +277,3 @@ def warn_of_duplicates(first, second, first_hashes, second_hashes, first_does, s
         print(f"  {first.paths[here]} {first_does}, {second.paths[there]} {second_does}")
     if len(pairs) > SHOWN:
         print(f"  and {len(pairs) - SHOWN} pairs more", flush=True)
-
-
-def _some(values):
-    more = f" and {len(values) - SHOWN} more" if len(values) > SHOWN else ""
-    return ", ".join(map(str, values[:SHOWN])) + more

@@ -16,7 +16,7 @@ from keras_transfer.datasets.image_folder import image_folder, image_folders
 from keras_transfer.datasets.letter_attributes import Attribute, letter_attributes
 from keras_transfer.datasets.mnist import mnist, mnist_m_like
 from keras_transfer.datasets.multi_fashion import MultiFashion, multi_fashion
-from keras_transfer.datasets.near_duplicates import difference_hashes, near_duplicates
+from keras_transfer.datasets.near_duplicates import near_duplicates, thumbnails
 from keras_transfer.datasets.omniglot import omniglot, omniglot_runs
 from keras_transfer.datasets.pacs import PACS_CLASSES, PACS_DOMAINS, pacs
 from keras_transfer.datasets.sinusoids import sinusoids
@@ -37,7 +37,6 @@ __all__ = [
     "Jitter",
     "MultiFashion",
     "Trec",
-    "difference_hashes",
     "digits",
     "digits_on_photos",
     "glyphs",
@@ -56,6 +55,7 @@ __all__ = [
     "printed_digits",
     "script_letters",
     "sinusoids",
+    "thumbnails",
     "trec",
     "usps",
 ]
