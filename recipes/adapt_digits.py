@@ -18,9 +18,9 @@ from typing import Literal
 import keras
 import numpy as np
 from keras import layers
-from keras_transfer.recipes import pictures, runs
 
 import keras_transfer as kt
+from keras_transfer.recipes import pictures, runs
 
 CLASSES = "0123456789"
 

@@ -1,9 +1,9 @@
 """Letters in episodes, for the recipes that learn from a few examples of each class."""
 
 import numpy as np
-from keras_transfer.recipes import pictures
 
 import keras_transfer as kt
+from keras_transfer.recipes import pictures
 
 TRAINING_SCRIPTS, TEST_SCRIPTS = ("latin", "greek", "cyrillic"), ("armenian", "georgian")
 EXAMPLES = 60  # images of each letter

@@ -4,9 +4,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 from keras import layers
-from keras_transfer.recipes import runs
 
 import keras_transfer as kt
+from keras_transfer.recipes import runs
 
 PENALTIES = (0.01, 0.1, 1.0)  # inverse ones, of probes
 RATES = (1e-3, 3e-3)  # of Adam

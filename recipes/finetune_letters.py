@@ -19,9 +19,9 @@ import time
 import keras
 import numpy as np
 from keras import layers
-from keras_transfer.recipes import pictures, runs
 
 import keras_transfer as kt
+from keras_transfer.recipes import pictures, runs
 
 IMAGES = 4000  # of Georgian letters, those to train on among them
 BASELINES = ("head", "head_augmented")  # on the plain images, and on their views

@@ -18,9 +18,9 @@ import time
 import keras
 import numpy as np
 from keras import layers
-from keras_transfer.recipes import episodes, pictures, runs
 
 import keras_transfer as kt
+from keras_transfer.recipes import episodes, pictures, runs
 
 SIZES = ((5, 1), (5, 5), (20, 1), (20, 5))  # ways and shots of the test
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)

@@ -17,9 +17,9 @@ import time
 
 import keras
 from keras import layers
-from keras_transfer.recipes import episodes, pictures, runs
 
 import keras_transfer as kt
+from keras_transfer.recipes import episodes, pictures, runs
 
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 

@@ -19,9 +19,9 @@ import time
 import keras
 import numpy as np
 from keras import layers
-from keras_transfer.recipes import pictures, runs
 
 import keras_transfer as kt
+from keras_transfer.recipes import pictures, runs
 
 RATES = (0.001, 0.003, 0.01, 0.03, 0.1)  # of the baseline's fine-tuning
 

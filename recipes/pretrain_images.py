@@ -22,9 +22,9 @@ import pathlib
 import keras
 import numpy as np
 from keras import layers
-from keras_transfer.recipes import few_labels, pictures, runs
 
 import keras_transfer as kt
+from keras_transfer.recipes import few_labels, pictures, runs
 
 VALIDATION = 2000  # training images whose labels choose
 BASELINES = ("twin", "pixels_probe")

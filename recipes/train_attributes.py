@@ -20,9 +20,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 from keras import layers
-from keras_transfer.recipes import pictures, runs
 
 import keras_transfer as kt
+from keras_transfer.recipes import pictures, runs
 
 VALIDATION, TEST, SHARED, UNITS = 2000, 5000, "shared", 256  # images, images, an arm, features
 

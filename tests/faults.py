@@ -20,9 +20,9 @@ import traceback
 import keras
 import numpy as np
 import tensorflow as tf
-from keras_transfer.recipes import maml_sinusoid
 
 import keras_transfer as kt
+from keras_transfer.recipes import maml_sinusoid
 
 CALLS = ("replace", "rename", "mkdir", "fsync", "unlink", "rmdir")  # of `os`, in which those of `pathlib` end
 KILLED, FAILED = -signal.SIGKILL, 1

@@ -11,10 +11,10 @@ import shlex
 
 import pytest
 import tyro
-from keras_transfer.recipes import tables
-from keras_transfer.recipes.tables.rows import records
 
 import keras_transfer as kt
+from keras_transfer.recipes import tables
+from keras_transfer.recipes.tables.rows import records
 
 ROOT = pathlib.Path(__file__).parent.parent
 PAGES = tables.pages(ROOT)

@@ -11,9 +11,9 @@ import dataclasses
 from typing import Literal
 
 import numpy as np
-from keras_transfer.recipes import adapt_digits, runs
 
 import keras_transfer as kt
+from keras_transfer.recipes import adapt_digits, runs
 
 
 @dataclasses.dataclass(frozen=True)

@@ -24,10 +24,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 from keras import layers, ops
-from keras_transfer.recipes import pictures, runs
-from keras_transfer.recipes.studies import train_tasks
 
 import keras_transfer as kt
+from keras_transfer.recipes import pictures, runs
+from keras_transfer.recipes.studies import train_tasks
 
 TASKS = {"plain": ("left", "right"), "scaled": ("left", "right"), "reconstruction": ("left", "image")}
 STEPS = {"plain": 400, "scaled": 400, "reconstruction": 312}

@@ -24,10 +24,10 @@ from typing import Literal, NamedTuple
 import keras
 import numpy as np
 from keras import layers
-from keras_transfer.recipes import finetune_letters, pictures, runs
-from keras_transfer.recipes.finetune_letters import BASELINES, accuracy, compile_model, draw_split
 
 import keras_transfer as kt
+from keras_transfer.recipes import finetune_letters, pictures, runs
+from keras_transfer.recipes.finetune_letters import BASELINES, accuracy, compile_model, draw_split
 
 Strategy = Literal[
     "lp_ft",

@@ -25,10 +25,10 @@ from typing import Literal
 import keras
 import numpy as np
 from keras import layers
-from keras_transfer.recipes import episodes, learn_letters, pictures, runs
-from keras_transfer.recipes.learn_letters import LOSS, SIZES
 
 import keras_transfer as kt
+from keras_transfer.recipes import episodes, learn_letters, pictures, runs
+from keras_transfer.recipes.learn_letters import LOSS, SIZES
 
 PACS = ("photo", "cartoon", "art_painting")  # to train, to calibrate, to test
 # Ways and shots of the test, and of the requests that the export is verified on.

@@ -20,10 +20,10 @@ from typing import Literal
 import keras
 import numpy as np
 from keras import layers
-from keras_transfer.recipes import episodes, maml_letters, pictures, runs
-from keras_transfer.recipes.studies import learn_episodes
 
 import keras_transfer as kt
+from keras_transfer.recipes import episodes, maml_letters, pictures, runs
+from keras_transfer.recipes.studies import learn_episodes
 
 
 @dataclasses.dataclass(frozen=True)

@@ -27,11 +27,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 from keras import layers
+
+import keras_transfer as kt
 from keras_transfer.recipes import pictures, pretrain_images, runs
 from keras_transfer.recipes.few_labels import best_of, draw, fit_few, probe_few
 from keras_transfer.recipes.pretrain_images import compile_model, mlp
-
-import keras_transfer as kt
 
 MASKED = ("mae", "inpainting")  # methods that predict what is hidden of an image
 PRETRAINED, BASELINES = ("probe", "lp_ft", "fine_tuned"), ("twin", "random_probe", "pixels_probe")

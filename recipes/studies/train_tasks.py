@@ -18,10 +18,10 @@ from typing import Literal
 
 import keras
 from keras import layers
-from keras_transfer.recipes import runs, train_attributes
-from keras_transfer.recipes.train_attributes import UNITS, VALIDATION, stages, tower
 
 import keras_transfer as kt
+from keras_transfer.recipes import runs, train_attributes
+from keras_transfer.recipes.train_attributes import UNITS, VALIDATION, stages, tower
 
 WEIGHTINGS = {
     "equal": lambda: None,

@@ -5,9 +5,9 @@ import pathlib
 import sys
 
 import tyro
-from keras_transfer.recipes import tables
 
 import keras_transfer as kt
+from keras_transfer.recipes import tables
 
 ROOT = pathlib.Path(__file__).parents[2]
 

@@ -4,9 +4,8 @@ import json
 import statistics
 from typing import NamedTuple
 
-from keras_transfer.recipes.tables.rows import records, verdict
-
 import keras_transfer as kt
+from keras_transfer.recipes.tables.rows import records, verdict
 
 FAMILIES = {
     "adaptation": "Domain adaptation",

@@ -2,9 +2,10 @@
 
 import io
 
-from keras_transfer.recipes.tables.gains import FAMILIES, best_of_cases, sinusoids
 from matplotlib.figure import Figure
 from PIL import Image
+
+from keras_transfer.recipes.tables.gains import FAMILIES, best_of_cases, sinusoids
 
 OTHER = "#666666"
 COLORS = {  # Okabe and Ito's

@@ -3,6 +3,7 @@ import functools
 import keras
 import numpy as np
 import pytest
+
 from keras_transfer.recipes import episodes, finetune_letters, pictures, train_attributes
 
 

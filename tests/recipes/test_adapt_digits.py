@@ -2,9 +2,9 @@ import functools
 
 import numpy as np
 import pytest
-from keras_transfer.recipes import adapt_digits
 
 import keras_transfer as kt
+from keras_transfer.recipes import adapt_digits
 from tests.recipes.runs import check_run, folders, served
 
 load = functools.cache(lambda pair: adapt_digits.load(adapt_digits.Config(pair=pair)))

@@ -1,7 +1,7 @@
 import numpy as np
-from keras_transfer.recipes import episodes
 
 import keras_transfer as kt
+from keras_transfer.recipes import episodes
 
 
 def test_classes_are_apart():

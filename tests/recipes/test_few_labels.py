@@ -2,6 +2,7 @@ import types
 
 import keras
 import numpy as np
+
 from keras_transfer.recipes import few_labels
 
 

@@ -2,9 +2,9 @@ import functools
 
 import numpy as np
 import pytest
-from keras_transfer.recipes import finetune_letters
 
 import keras_transfer as kt
+from keras_transfer.recipes import finetune_letters
 from tests.recipes.runs import check_run, folders, served
 
 load = functools.cache(finetune_letters.load)

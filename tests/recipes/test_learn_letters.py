@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-from keras_transfer.recipes import episodes, learn_letters
 
+from keras_transfer.recipes import episodes, learn_letters
 from tests.recipes.runs import check_run, folders, served
 
 

@@ -1,6 +1,6 @@
 import pytest
-from keras_transfer.recipes import episodes, maml_letters
 
+from keras_transfer.recipes import episodes, maml_letters
 from tests.recipes.runs import check_run, folders, served
 
 

@@ -1,6 +1,6 @@
 import numpy as np
-from keras_transfer.recipes import maml_sinusoid
 
+from keras_transfer.recipes import maml_sinusoid
 from tests.recipes.runs import check_run, folders, served
 
 

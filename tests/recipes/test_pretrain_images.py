@@ -1,6 +1,6 @@
 import pytest
-from keras_transfer.recipes import pretrain_images
 
+from keras_transfer.recipes import pretrain_images
 from tests.recipes.runs import check_run, folders, served
 
 

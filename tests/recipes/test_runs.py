@@ -6,10 +6,10 @@ import pathlib
 import keras
 import numpy as np
 import pytest
-from keras_transfer.recipes import pictures, runs
 from matplotlib.figure import Figure
 
 import keras_transfer as kt
+from keras_transfer.recipes import pictures, runs
 from tests.recipes.runs import check_run, folders, served
 
 

@@ -6,13 +6,13 @@ import shutil
 
 import numpy as np
 import pytest
-from keras_transfer.recipes import tables
-from keras_transfer.recipes.tables import __main__ as command
-from keras_transfer.recipes.tables import figures, gains, parts, picture, rows
 from PIL import Image
 from scipy import stats
 
 import keras_transfer as kt
+from keras_transfer.recipes import tables
+from keras_transfer.recipes.tables import __main__ as command
+from keras_transfer.recipes.tables import figures, gains, parts, picture, rows
 
 ROOT = pathlib.Path(__file__).parents[2]
 RESULTS = ROOT / "results"

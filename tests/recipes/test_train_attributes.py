@@ -1,8 +1,8 @@
 import keras
 import numpy as np
 import pytest
-from keras_transfer.recipes import train_attributes
 
+from keras_transfer.recipes import train_attributes
 from tests.recipes.runs import check_run, folders, served
 
 TASKS = ("script", "case", "base", "diacritic")

@@ -1,4 +1,5 @@
 import pytest
+
 from keras_transfer.recipes.studies import adapt_digits
 
 ROWS = {

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-from keras_transfer.recipes.studies import balance_tasks
 
+from keras_transfer.recipes.studies import balance_tasks
 from tests.recipes.runs import check_run, folders
 
 SHORT = {"images": 4000, "batch_size": 128, "rates": (2e-3,)}

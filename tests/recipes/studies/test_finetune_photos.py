@@ -3,10 +3,10 @@ import typing
 import keras
 import numpy as np
 import pytest
-from keras_transfer.recipes import finetune_letters
-from keras_transfer.recipes.studies import finetune_photos
 
 import keras_transfer as kt
+from keras_transfer.recipes import finetune_letters
+from keras_transfer.recipes.studies import finetune_photos
 from tests.recipes.runs import check_run, folders, served
 
 ARMS = typing.get_args(finetune_photos.Strategy)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-from keras_transfer.recipes.studies import learn_episodes
 
+from keras_transfer.recipes.studies import learn_episodes
 from tests.recipes.runs import check_run, folders
 
 

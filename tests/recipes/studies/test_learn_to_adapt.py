@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-from keras_transfer.recipes.studies import learn_to_adapt
 
 import keras_transfer as kt
+from keras_transfer.recipes.studies import learn_to_adapt
 from tests.recipes.runs import check_run, folders
 
 

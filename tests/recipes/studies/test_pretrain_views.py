@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from keras_transfer.recipes.studies import pretrain_views
 
+from keras_transfer.recipes.studies import pretrain_views
 from tests.recipes.runs import check_run, folders
 
 METHODS = ("sup_con", "byol", "simsiam", "barlow_twins", "mae", "inpainting")

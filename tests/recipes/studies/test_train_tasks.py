@@ -1,9 +1,9 @@
 import keras
 import numpy as np
 import pytest
+
 from keras_transfer.recipes import train_attributes
 from keras_transfer.recipes.studies import train_tasks
-
 from tests.recipes.runs import check_run, folders
 
 
