@@ -5,9 +5,9 @@ import pathlib
 from typing import NamedTuple
 
 import numpy as np
-from keras_transfer.recipes.picture_split import SHOWN, check_sides, listed, some, split
 
 import keras_transfer as kt
+from keras_transfer.recipes import picture_split
 
 UNLABELLED = ("unlabelled", "unlabeled")
 BATCH = 256  # pictures in memory while they are checked
@@ -77,14 +77,14 @@ def load(options):
     files, root = find(options)
     check_classes(files)
     if options.test is None:
-        tests = split(files, options.test_share)
+        tests = picture_split.split(files, options.test_share)
     else:
-        tests = np.isin(np.arange(len(files)), listed(options.test, files, root))
-        check_sides(files, tests)
+        tests = np.isin(np.arange(len(files)), picture_split.listed(options.test, files, root))
+        picture_split.check_sides(files, tests)
     more = _unlabelled(options)
     files, thumbnails, kept = readable(files, options.skip_unreadable)
     tests = tests[kept]
-    check_sides(files, tests)
+    picture_split.check_sides(files, tests)
     train, test = files.subset(~tests), files.subset(tests)
     print(describe(train, test, more), flush=True)
     warn_of_duplicates(train, test, thumbnails[~tests], thumbnails[tests], "trains", "tests")
@@ -202,7 +202,8 @@ def check_classes(files):
     few = [name for name, count in zip(files.class_names, counts) if count < 2]
     if few:
         raise ValueError(
-            f"Expected at least 2 pictures of each class, one to train and one to test; received one of {some(few)}."
+            "Expected at least 2 pictures of each class, one to train and one to test; received one of "
+            f"{picture_split.some(few)}."
         )
 
 
@@ -211,8 +212,8 @@ def describe(train, test, unlabelled=None):
     counts = np.bincount(np.concatenate([train.labels, test.labels]), minlength=len(train.class_names))
     order = np.argsort(-counts, kind="stable")
     shown = [f"{train.class_names[place]} {counts[place]}" for place in order]
-    if len(shown) > 2 * SHOWN:
-        shown = [*shown[:SHOWN], "...", *shown[-SHOWN:]]
+    if len(shown) > 2 * picture_split.SHOWN:
+        shown = [*shown[: picture_split.SHOWN], "...", *shown[-picture_split.SHOWN :]]
     groups = "" if train.groups is None else f", {len(set(train.groups) | set(test.groups))} groups kept whole"
     more = "" if unlabelled is None else f", {len(unlabelled)} unlabelled"
     classes = f"{len(train.class_names)} classes ({', '.join(shown)})"
@@ -254,7 +255,7 @@ def readable(files, skip=False):
                     faults[row] = str(error)
     if faults:
         told = f"{len(faults)} of {len(files)} pictures that cannot be read:\n  " + "\n  ".join(
-            [*list(faults.values())[:SHOWN], *(["..."] if len(faults) > SHOWN else [])]
+            [*list(faults.values())[: picture_split.SHOWN], *(["..."] if len(faults) > picture_split.SHOWN else [])]
         )
         if not skip or len(faults) == len(files):
             raise ValueError(f"Expected pictures that can be read, or --skip-unreadable; received {told}")
@@ -273,7 +274,7 @@ def warn_of_duplicates(first, second, first_thumbnails, second_thumbnails, first
         f"Warning: {number} of {len(second)} pictures look like one on the other side of the split. If they are "
         "copies, the test flatters; groups keep copies together."
     )
-    for here, there in pairs[:SHOWN]:
+    for here, there in pairs[: picture_split.SHOWN]:
         print(f"  {first.paths[here]} {first_does}, {second.paths[there]} {second_does}")
-    if len(pairs) > SHOWN:
-        print(f"  and {len(pairs) - SHOWN} pairs more", flush=True)
+    if len(pairs) > picture_split.SHOWN:
+        print(f"  and {len(pairs) - picture_split.SHOWN} pairs more", flush=True)

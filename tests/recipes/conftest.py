@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+import keras_transfer as kt
 from keras_transfer.recipes import episodes, finetune_letters, pictures, train_attributes
 
 
@@ -32,6 +33,24 @@ def photos(tmp_path_factory):
             image = rng.integers(0, 120, (32, 32, 3))
             image[..., number] += 100
             keras.utils.save_img(folder / name / f"{i}.png", image, scale=False)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def picture_folder(tmp_path_factory):
+    """A folder of class folders, `<letter>/<number>.png`: 12 coloured letters of 32 pixels in each of 4 classes.
+
+    Ink and paper are of any colours, so that the letter alone tells the class. `unlabelled/` beside them has 16 more.
+    """
+    folder, letters = tmp_path_factory.mktemp("pictures") / "letters", "ABCD"
+    rng = np.random.default_rng(0)
+    rendered = kt.datasets.glyphs(letters, n=64, image_size=32, jitter=kt.datasets.Jitter(), seed=0)
+    for number, (image, label) in enumerate(zip(rendered.images, rendered.labels)):
+        paper, ink = rng.integers(160, 256, 3), rng.integers(0, 96, 3)
+        coloured = paper + image / 255 * (ink - paper)
+        target = folder / (letters[label] if (rendered.labels[:number] == label).sum() < 12 else "unlabelled")
+        target.mkdir(parents=True, exist_ok=True)
+        keras.utils.save_img(target / f"{number:02}.png", coloured, scale=False)
     return folder
 
 
