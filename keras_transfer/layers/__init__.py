@@ -1,5 +1,6 @@
 """Layers that Keras does not have: gradient reversal, patches, augmentation for each image, units of several tasks."""
 
+from keras_transfer.layers.contrastive_views import contrastive_views
 from keras_transfer.layers.cross_stitch_unit import CrossStitchUnit
 from keras_transfer.layers.expert_gate import ExpertGate
 from keras_transfer.layers.gradient_reversal import GradientReversal
@@ -15,4 +16,5 @@ __all__ = [
     "RandomGamma",
     "RandomResizedCrop",
     "SinePositions",
+    "contrastive_views",
 ]

@@ -23,8 +23,9 @@ def views(images, augment, batch_size=256, labels=None, seed=None, shuffle_buffe
     Args:
         images: array `(rows, ...)`, uint8 or float, or an unbatched `tf.data.Dataset` of images, or, with labels, of
             `(image, label)`, for more than memory holds.
-        augment: layer or function from a batch of images to a batch of views, such as a `keras.Sequential` of
-            `kt.layers.RandomResizedCrop` and Keras's own augmentation layers.
+        augment: layer or function from a batch of images to a batch of views: `kt.layers.contrastive_views`, which is
+            right for most colour and grey images, or a `keras.Sequential` of `kt.layers.RandomResizedCrop` and Keras's
+            own augmentation layers.
         batch_size: int of at least 2, images in a batch.
         labels: integer array `(rows,)`, for `kt.models.SupCon`; None for methods without labels. A dataset brings its
             own.
@@ -44,8 +45,7 @@ def views(images, augment, batch_size=256, labels=None, seed=None, shuffle_buffe
     Example:
 
     ```python
-    crop, flip = kt.layers.RandomResizedCrop(28, 28, scale=(0.3, 1.0)), keras.layers.RandomFlip("horizontal")
-    augment = keras.Sequential([crop, flip])
+    augment = kt.layers.contrastive_views(image_size=64, channels=3)
     model.fit(kt.streams.views(images, augment), epochs=20, shuffle=False)
     ```
     """

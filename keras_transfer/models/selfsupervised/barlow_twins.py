@@ -35,6 +35,7 @@ class BarlowTwins(TransferModel):
     ```python
     model = kt.models.BarlowTwins(encoder, projector)
     model.compile("adam")
+    augment = kt.layers.contrastive_views(image_size)  # colours change too; channels=1 for grey images
     model.fit(kt.streams.views(images, augment), epochs=20, shuffle=False)
     kt.export(model, "saved_models/encoder", images)
     ```

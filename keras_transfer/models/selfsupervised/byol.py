@@ -36,6 +36,7 @@ class BYOL(TransferModel):
     momentum = kt.schedules.CosineRamp(steps, start=0.99)
     model = kt.models.BYOL(encoder, projector, predictor, momentum)
     model.compile("adam")
+    augment = kt.layers.contrastive_views(image_size)  # colours change too; channels=1 for grey images
     model.fit(kt.streams.views(images, augment), epochs=20, shuffle=False)
     kt.export(model, "saved_models/encoder", images)
     ```

@@ -38,6 +38,7 @@ class SimCLR(TransferModel):
     ```python
     model = kt.models.SimCLR(encoder, projector, temperature=0.2)
     model.compile("adam")
+    augment = kt.layers.contrastive_views(image_size)  # colours change too; channels=1 for grey images
     model.fit(kt.streams.views(images, augment), epochs=20, shuffle=False)
     features = model.predict(images)
     kt.export(model, "saved_models/encoder", images)

@@ -32,6 +32,7 @@ class SimSiam(TransferModel):
     ```python
     model = kt.models.SimSiam(encoder, projector, predictor)
     model.compile(keras.optimizers.SGD(0.05, momentum=0.9))
+    augment = kt.layers.contrastive_views(image_size)  # colours change too; channels=1 for grey images
     model.fit(kt.streams.views(images, augment), epochs=20, shuffle=False)
     kt.export(model, "saved_models/encoder", images)
     ```

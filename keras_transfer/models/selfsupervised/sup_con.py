@@ -37,6 +37,7 @@ class SupCon(TransferModel):
     ```python
     model = kt.models.SupCon(encoder, projector)
     model.compile("adam")
+    augment = kt.layers.contrastive_views(image_size)  # colours change too; channels=1 for grey images
     model.fit(kt.streams.views(images, augment, labels=labels), epochs=20, shuffle=False)
     kt.export(model, "saved_models/encoder", images)
     ```
