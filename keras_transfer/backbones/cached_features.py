@@ -15,6 +15,7 @@ import ml_dtypes
 import numpy as np
 
 from keras_transfer.files import write_whole
+from keras_transfer.stored_rows import StoredRows
 
 
 def cached_features(backbone, data, folder=None, batch_size=64, verbose=True):
@@ -30,9 +31,9 @@ def cached_features(backbone, data, folder=None, batch_size=64, verbose=True):
 
     Args:
         backbone: `keras.Model` from an input to features `(batch, dim)`. Neither its weights nor its state change.
-        data: x, or a tuple `(x, y)` or `(x, y, sample_weight)`; x is an array `(rows, ...)` or a dict of arrays. Or a
-            finite `tf.data.Dataset` of such x or tuples, in batches, or row by row where the backbone states the
-            shape of its input.
+        data: x, or a tuple `(x, y)` or `(x, y, sample_weight)`; x is an array `(rows, ...)`, a dict of arrays, or
+            `kt.datasets.ImageFiles`, which are read batch by batch. Or a finite `tf.data.Dataset` of such x or tuples,
+            in batches, or row by row where the backbone states the shape of its input.
         folder: folder that keeps the features, made where missing; None keeps nothing.
         batch_size: int, rows at once; batches of a dataset stay as they are.
         verbose: whether to show the progress.
@@ -119,7 +120,8 @@ def _batches(data, backbone, batch_size):
         dataset = dataset.batch(batch_size) if _has_rows(dataset, backbone) else dataset
         steps = int(dataset.cardinality())
         return dataset.as_numpy_iterator, steps if steps >= 0 else None
-    arrays = keras.tree.map_structure(np.asarray, data if isinstance(data, tuple) else (data,))
+    parts = data if isinstance(data, tuple) else (data,)
+    arrays = keras.tree.map_structure(lambda a: a if isinstance(a, StoredRows) else np.asarray(a), parts)
     shapes = [array.shape for array in keras.tree.flatten(arrays)]
     if any(not shape or shape[0] != shapes[0][0] for shape in shapes) or not shapes[0][0]:
         raise ValueError(f"Expected arrays of one length, at least 1 row; received shapes {shapes}.")

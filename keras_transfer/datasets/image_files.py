@@ -8,14 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_transfer.datasets.images import SUFFIXES, fitted, height_and_width, photos_in, read_photo
+from keras_transfer.datasets.images import SUFFIXES, height_and_width, photos_in, read_photo
+from keras_transfer.stored_rows import StoredRows
 
 UNLABELLED = ("unlabelled", "unlabeled")  # beside the folders of classes, and no class
 _NO_CLASS = ("__MACOSX",)  # what unpacking an archive leaves
 _SHOWN = 5  # files or values that an error names
 
 
-class ImageFiles:
+class ImageFiles(StoredRows):
     """Pictures on disk with their labels, which are read where they are asked for: `files[3:10]`, `files[order]`.
 
     Made by `kt.datasets.image_files` and `kt.datasets.image_table`. `kt.streams.images`, `kt.streams.views` and
@@ -111,7 +112,7 @@ class ImageFiles:
         return np.arange(len(self))[indices]
 
     def _read(self, path):
-        return fitted(read_photo(path, str(path), int(self.ground)), self.image_size)
+        return read_photo(path, str(path), int(self.ground), self.image_size)
 
 
 def image_files(path, image_size=None, labelled=True, class_names=None, group_by_folder=False, ground=255):

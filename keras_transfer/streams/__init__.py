@@ -2,7 +2,8 @@
 
 from keras_transfer.streams.domains import domains
 from keras_transfer.streams.episodes import episodes
+from keras_transfer.streams.images import images
 from keras_transfer.streams.prefetched import prefetched
 from keras_transfer.streams.views import views
 
-__all__ = ["domains", "episodes", "prefetched", "views"]
+__all__ = ["domains", "episodes", "images", "prefetched", "views"]

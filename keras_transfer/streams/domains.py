@@ -7,7 +7,9 @@ import numpy as np
 import tensorflow as tf
 
 from keras_transfer.checks import check_finite
+from keras_transfer.stored_rows import StoredRows
 from keras_transfer.streams import gate
+from keras_transfer.streams.gathered import gathered, held
 from keras_transfer.streams.passes import numbered_passes
 from keras_transfer.streams.prefetched import prefetched
 
@@ -35,7 +37,8 @@ def domains(
         source: `(x, y)` or `(x, y, sample_weight)`, as arrays of one length (x may be a dict or tuple of arrays), or
             as an unbatched `tf.data.Dataset` of such rows. An endless dataset needs `fit(..., steps_per_epoch=...)`.
         target: x alone, arrays or an unbatched dataset, of the same structure, shapes and dtypes as the source's x.
-            Strings are one dtype, whatever their width.
+            Strings are one dtype, whatever their width. For more images than memory holds, the x of either domain is
+            `kt.datasets.ImageFiles`.
         batch_size: int, source rows in a batch.
         target_batch_size: int, target rows in a batch; `batch_size` by default.
         classes: int, the number of classes; labels are then checked to be whole numbers from 0 to `classes - 1`, or
@@ -78,7 +81,7 @@ def domains(
 
 
 def _from_arrays(source, target, sizes, seed):
-    source, target = (keras.tree.map_structure(tf.convert_to_tensor, rows) for rows in (source, target))
+    source, target = held(source), held(target)
     source_rows, target_rows = gate.length(source), gate.length(target)
     steps = source_rows // sizes["source"]
 
@@ -100,8 +103,8 @@ def _from_arrays(source, target, sizes, seed):
         ).map(batch)
 
     def batch(source_index, target_index):
-        x, *rest = keras.tree.map_structure(lambda rows: tf.gather(rows, source_index), source)
-        x = {"source": x, "target": keras.tree.map_structure(lambda rows: tf.gather(rows, target_index), target)}
+        x, *rest = gathered(source, source_index)
+        x = {"source": x, "target": gathered(target, target_index)}
         return x, *rest
 
     return numbered_passes(one_pass, steps)
@@ -109,14 +112,23 @@ def _from_arrays(source, target, sizes, seed):
 
 def _from_datasets(source, target, sizes, seed, shuffle_buffer):
     def batches(rows, stream):
-        rows = rows if isinstance(rows, tf.data.Dataset) else tf.data.Dataset.from_tensor_slices(rows)
-        rows = rows.shuffle(shuffle_buffer, seed=2 * seed + stream)
+        rows = _rows(rows, shuffle_buffer, 2 * seed + stream)
         rows = rows if stream == 0 else rows.repeat()
         return rows.batch(sizes["target" if stream else "source"], drop_remainder=True)
 
     endless_target = iter(batches(target, 1))  # outlives the epochs, so that the target goes on where it stopped
     pairs = batches(source, 0).map(lambda x, *rest: ({"source": x, "target": endless_target.get_next()}, *rest))
     return prefetched(pairs)
+
+
+def _rows(rows, shuffle_buffer, seed):
+    """Returns a shuffled unbatched dataset of rows."""
+    if isinstance(rows, tf.data.Dataset):
+        return rows.shuffle(shuffle_buffer, seed=seed)
+    if not any(isinstance(part, StoredRows) for part in keras.tree.flatten(rows)):
+        return tf.data.Dataset.from_tensor_slices(rows).shuffle(shuffle_buffer, seed=seed)
+    kept, number = held(rows), gate.length(rows)
+    return tf.data.Dataset.range(number).shuffle(number, seed=seed).map(lambda place: gathered(kept, place))
 
 
 def _check_labels_absent(source, target):
@@ -144,15 +156,15 @@ def _checked(data, names, rows):
             check_finite(part, name)
         return data, sample
     if len(names) == 1:
-        data = gate.arrays(data, names[0])
+        data = gate.arrays(data, names[0], stored=True)
     else:
-        data = tuple(gate.arrays(part, name) for part, name in zip(data, names))
+        data = tuple(gate.arrays(part, name, stored=True) for part, name in zip(data, names))
     lengths = sorted({len(array) for array in keras.tree.flatten(data)})
     if len(lengths) > 1:
         raise ValueError(f"Expected arrays of one length in `{names[0]}`; received lengths {lengths}.")
     if lengths[0] < rows:
         raise ValueError(f"Expected at least one batch of {rows} rows in `{names[0]}`; received {lengths[0]} rows.")
-    return data, data
+    return data, gate.sample(data)
 
 
 def _name(structure):

@@ -4,7 +4,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_transfer.stored_rows import StoredRows
 from keras_transfer.streams import gate
+from keras_transfer.streams.gathered import gathered, held
 from keras_transfer.streams.passes import numbered_passes
 
 
@@ -24,10 +26,11 @@ def episodes(
 
     Classes are drawn without replacement, and so are the examples of a class: no class stands twice in an episode, no
     query is in its support. In an episode the classes are numbered anew, from 0 to `ways - 1`. All is drawn inside
-    tf.data from tensors in memory; the next batches are prepared while one trains.
+    tf.data from tensors in memory, or read from files as it is drawn; the next batches are prepared while one trains.
 
     Args:
-        x: array `(rows, ...)` or a dict or tuple of such arrays: images, or features of a frozen backbone.
+        x: array `(rows, ...)` or a dict or tuple of such arrays: images, or features of a frozen backbone. Or
+            `kt.datasets.ImageFiles`, for more than memory holds.
         labels: integer array `(rows,)`, the class of each row; any integers.
         ways: int of at least 2, classes in an episode, or a pair of the least and the most: then drawn for each batch.
         shots: int of at least 1, support examples of each class, or a pair as above.
@@ -57,7 +60,7 @@ def episodes(
     model.fit(stream, epochs=50)
     ```
     """
-    x, labels = gate.arrays(x, "x"), gate.integer_labels(labels, "labels")
+    x, labels = gate.arrays(x, "x", stored=True), gate.integer_labels(labels, "labels")
     ways, shots = _range(ways, "ways", 2), _range(shots, "shots", 1)
     for name, size in (("queries", queries), ("episodes_per_batch", episodes_per_batch), ("batches", batches)):
         gate.check_count(size, name, 1)
@@ -66,7 +69,8 @@ def episodes(
         x, labels = _rotated(x, labels)
     classes, counts = np.unique(labels, return_counts=True)
     order = np.argsort(labels, kind="stable")
-    x = keras.tree.map_structure(lambda rows: tf.convert_to_tensor(rows[order]), x)  # class after class
+    x = keras.tree.map_structure(lambda a: a.subset(order) if isinstance(a, StoredRows) else a[order], x)
+    x = held(x)  # class after class
     counts = tf.constant(counts)
     starts = tf.cumsum(counts, exclusive=True)
     longest = int(tf.reduce_max(counts))
@@ -86,7 +90,7 @@ def episodes(
         def part(chosen_rows, size):
             flat = tf.reshape(chosen_rows, (episodes_per_batch, chosen_ways * size))
             numbers = tf.tile(tf.repeat(tf.range(chosen_ways), size)[None], (episodes_per_batch, 1))
-            return keras.tree.map_structure(lambda array: tf.gather(array, flat), x), numbers
+            return gathered(x, flat), numbers
 
         query, answers = part(rows[..., chosen_shots:], queries)
         return {"support": part(rows[..., :chosen_shots], chosen_shots), "query": query}, answers
@@ -133,9 +137,11 @@ def _check(x, labels, ways, shots, queries, turns):
 
 
 def _rotated(images, labels):
-    if keras.tree.is_nested(images) or images.ndim != 4 or images.shape[1] != images.shape[2]:
-        shapes = keras.tree.map_structure(np.shape, images)
-        raise ValueError(f"Expected square images (rows, side, side, channels) to rotate; received shape {shapes}.")
+    stored = isinstance(images, StoredRows)
+    if stored or keras.tree.is_nested(images) or images.ndim != 4 or images.shape[1] != images.shape[2]:
+        shapes = keras.tree.map_structure(lambda a: tuple(a.shape), images)
+        received = f"files: `x[:]` reads them, of shape {shapes}" if stored else f"shape {shapes}"
+        raise ValueError(f"Expected square images (rows, side, side, channels) to rotate; received {received}.")
     turned = [np.rot90(images, quarter, axes=(1, 2)) for quarter in range(4)]
     _, labels = np.unique(labels, return_inverse=True)
     return np.concatenate(turned), np.concatenate([4 * labels + quarter for quarter in range(4)])

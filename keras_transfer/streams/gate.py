@@ -6,12 +6,13 @@ import tensorflow as tf
 
 from keras_transfer import keras_internals
 from keras_transfer.checks import check_finite, is_float
+from keras_transfer.stored_rows import StoredRows
 
 _NUMBERS = "biuf"
 _STRINGS = "SUT"
 
 
-def arrays(data, name):
+def arrays(data, name, stored=False):
     """Returns data as NumPy arrays of one length, in the dtype that they train in, after a check.
 
     Lists of numbers or strings become arrays, strings of any width one dtype (object), float64 `keras.config.floatx()`.
@@ -19,6 +20,7 @@ def arrays(data, name):
     Args:
         data: array `(rows, ...)`, NumPy's or another framework's, or a dict or tuple of such arrays, nested at will.
         name: str, what an error calls the data.
+        stored: bool, whether rows that are read where they are needed (`kt.datasets.ImageFiles`) pass, as they are.
 
     Returns:
         The same structure of NumPy arrays.
@@ -27,11 +29,62 @@ def arrays(data, name):
         ValueError: if something is no array of numbers or strings, such as a sparse matrix or a dataset; has values
             that are NaN or infinite; or if the arrays differ in length. It says what helps.
     """
-    converted = _converted(data, name)
+    converted = _converted(data, name, stored)
     lengths = {len(array) for array in keras.tree.flatten(converted)}
     if len(lengths) > 1:
         raise ValueError(f"Expected arrays of one length in `{name}`; received lengths {sorted(lengths)}.")
     return converted
+
+
+def stored_rows(rows, name):
+    """Returns rows that are read where they are needed, after a check that the shape of each is known.
+
+    Args:
+        rows: `kt.datasets.ImageFiles`, or other `StoredRows`.
+        name: str, what an error calls them.
+    """
+    if not isinstance(rows, StoredRows):
+        raise ValueError(
+            f"Expected `{name}` to be kt.datasets.ImageFiles; received {_article(type(rows).__name__)}. Arrays go into "
+            "`fit` as they are."
+        )
+    if None in rows.shape:
+        raise ValueError(f"Expected `{name}` with an `image_size`; received images of unknown size.")
+    if not len(rows):
+        raise ValueError(f"Expected at least one row in `{name}`; received none.")
+    return rows
+
+
+def sample(rows, number=64):
+    """Returns a structure of arrays with some rows of those that are stored: enough to see their range.
+
+    Args:
+        rows: structure of arrays and `StoredRows`.
+        number: int, rows to read.
+    """
+
+    def some(array):
+        places = np.linspace(0, len(array) - 1, min(number, len(array))).astype(int)
+        return array[places] if isinstance(array, StoredRows) else array
+
+    return keras.tree.map_structure(some, rows)
+
+
+def check_augmentation(augment):
+    """Raises ValueError for what is no augmentation of a batch, or draws once for all of it.
+
+    Args:
+        augment: layer or function.
+    """
+    if not callable(augment):
+        raise ValueError(f"Expected `augment` to be a layer or a function; received {augment!r}.")
+    parts = keras_internals.all_layers(augment) if isinstance(augment, keras.Layer) else ()
+    for layer in parts:
+        if isinstance(layer, keras.layers.RandomCrop):
+            raise ValueError(
+                f"Expected an augmentation that draws for each image; received {layer.name!r}, a "
+                "keras.layers.RandomCrop, which crops a whole batch at one place. Use `kt.layers.RandomResizedCrop`."
+            )
 
 
 def length(rows):
@@ -178,14 +231,16 @@ def first_batch(dataset, name, rows):
     return batch
 
 
-def _converted(data, name):
+def _converted(data, name, stored=False):
     if isinstance(data, (dict, tuple)) and not data:
         raise ValueError(f"Expected at least one array in `{name}`; received {data!r}.")
     if isinstance(data, dict):
-        return {key: _converted(value, f"{name}[{key!r}]") for key, value in data.items()}
+        return {key: _converted(value, f"{name}[{key!r}]", stored) for key, value in data.items()}
     if isinstance(data, tuple):
-        parts = [_converted(value, f"{name}[{index}]") for index, value in enumerate(data)]
+        parts = [_converted(value, f"{name}[{index}]", stored) for index, value in enumerate(data)]
         return type(data)(*parts) if hasattr(data, "_fields") else tuple(parts)
+    if stored and isinstance(data, StoredRows):
+        return stored_rows(data, name)
     _refuse_what_is_no_array(data, name)
     try:
         array = _plain(data)
@@ -222,6 +277,8 @@ def _refuse_what_is_no_array(data, name):
     if isinstance(data, tf.data.Dataset):
         received = "a tf.data.Dataset"
         helps = "of an unbatched one `np.stack(list(dataset.as_numpy_iterator()))` is the array"
+    elif isinstance(data, StoredRows):
+        helps = "`rows[:]` reads all of it into memory"
     elif isinstance(data, keras.utils.PyDataset):
         received += ", a keras PyDataset"
         helps = "it yields batches; `np.concatenate` those of x, and those of y, into arrays"

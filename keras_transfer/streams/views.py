@@ -1,12 +1,11 @@
 """The stream of self-supervised learning: two views of each image."""
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from keras_transfer.checks import check_finite
-from keras_transfer.keras_internals import all_layers
 from keras_transfer.streams import gate
+from keras_transfer.streams.gathered import gathered, held
 from keras_transfer.streams.passes import numbered_passes
 from keras_transfer.streams.prefetched import prefetched
 
@@ -21,8 +20,9 @@ def views(images, augment, batch_size=256, labels=None, seed=None, shuffle_buffe
     follows from the seeds of its layers, or from `keras.utils.set_random_seed` before they are made.
 
     Args:
-        images: array `(rows, ...)`, uint8 or float, or an unbatched `tf.data.Dataset` of images, or, with labels, of
-            `(image, label)`, for more than memory holds.
+        images: array `(rows, ...)`, uint8 or float. For more than memory holds: `kt.datasets.ImageFiles`, which are
+            read as they are needed and shuffled whole; or an unbatched `tf.data.Dataset` of images, or, with labels, of
+            `(image, label)`.
         augment: layer or function from a batch of images to a batch of views: `kt.layers.contrastive_views`, which is
             right for most colour and grey images, or a `keras.Sequential` of `kt.layers.RandomResizedCrop` and Keras's
             own augmentation layers.
@@ -51,7 +51,7 @@ def views(images, augment, batch_size=256, labels=None, seed=None, shuffle_buffe
     """
     gate.check_count(batch_size, "batch_size", 2)
     gate.check_count(shuffle_buffer, "shuffle_buffer", 1)
-    _check_augmentation(augment)
+    gate.check_augmentation(augment)
 
     def pair(rows, *labels):
         both = augment(tf.concat([rows, rows], axis=0))
@@ -63,7 +63,7 @@ def views(images, augment, batch_size=256, labels=None, seed=None, shuffle_buffe
     if isinstance(images, tf.data.Dataset):
         _check_dataset(images, batch_size, labels)
         return _from_dataset(images, pair, batch_size, seed, shuffle_buffer)
-    rows = [_numbers(gate.arrays(images, "images"))]
+    rows = [_numbers(gate.arrays(images, "images", stored=True))]
     if labels is not None:
         rows.append(gate.integer_labels(labels, "labels"))
     if len({len(array) for array in rows}) > 1:
@@ -71,7 +71,7 @@ def views(images, augment, batch_size=256, labels=None, seed=None, shuffle_buffe
     number = len(rows[0])
     if number < batch_size:
         raise ValueError(f"Expected at least one batch of {batch_size} images; received {number}.")
-    rows = [tf.convert_to_tensor(array) for array in rows]
+    rows = held(rows)
     seed = int(np.random.default_rng(seed).integers(2**31))
     steps = number // batch_size
 
@@ -79,7 +79,7 @@ def views(images, augment, batch_size=256, labels=None, seed=None, shuffle_buffe
         key = tf.stack([tf.constant(seed, tf.int64), pass_number])
         order = tf.random.experimental.stateless_shuffle(tf.range(number), seed=key)
         batches = tf.data.Dataset.from_tensor_slices(tf.reshape(order[: steps * batch_size], (steps, batch_size)))
-        return batches.map(lambda places: pair(*(tf.gather(array, places) for array in rows)))
+        return batches.map(lambda places: pair(*gathered(rows, places)))
 
     return numbered_passes(one_pass, steps)
 
@@ -107,15 +107,3 @@ def _numbers(images):
         received = "strings" if isinstance(images, np.ndarray) else f"a {type(images).__name__}"
         raise ValueError(f"Expected `images` to be one array of numbers; received {received}.")
     return images
-
-
-def _check_augmentation(augment):
-    if not callable(augment):
-        raise ValueError(f"Expected `augment` to be a layer or a function; received {augment!r}.")
-    parts = all_layers(augment) if isinstance(augment, keras.Layer) else ()
-    for layer in parts:
-        if isinstance(layer, keras.layers.RandomCrop):
-            raise ValueError(
-                f"Expected an augmentation that draws for each image; received {layer.name!r}, a "
-                "keras.layers.RandomCrop, which crops a whole batch at one place. Use `kt.layers.RandomResizedCrop`."
-            )
