@@ -11,13 +11,13 @@ import keras_transfer as kt
 
 ROOT = pathlib.Path(__file__).parent.parent
 HOUSE = [
-    ["files", "checks", "keras_internals"],
+    ["files", "checks", "keras_internals", "stored_rows"],
     ["schedules", "gradients", "batches", "networks", "signatures", "layers", "losses", "metrics", "optimizers"]
     + ["finetuning", "datasets", "streams", "report"],
     ["model", "backbones", "weightings", "callbacks"],
     ["models"],
     ["serving"],
-    ["testing"],
+    ["testing", "zoo"],
 ]
 FLOORS = {room: number for number, rooms in enumerate(HOUSE) for room in rooms}
 NOT_FOR_MODELS = {"datasets", "streams", "backbones"}
