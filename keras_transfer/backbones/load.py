@@ -145,12 +145,11 @@ def _warn_of_raw_pixels(network, path):
 
 def _of_shape(backbone, shape, name):
     """Checks what a backbone takes and returns."""
-    takes = backbone.input_shape[1:] if isinstance(backbone.input_shape, tuple) else ()
-    fits = len(takes) == 3 and all(side in (None, ours) for side, ours in zip(takes, shape))
-    if not fits:
-        raise ValueError(
-            f"Expected a backbone of images {shape}; received {name!r}, which takes {backbone.input_shape}."
-        )
-    if keras.tree.is_nested(backbone.output) or len(backbone.output.shape) != 2 or backbone.output.shape[1] is None:
-        raise ValueError(f"Expected features (batch, dim) from {name!r}; received {backbone.output_shape}.")
+    takes = backbone.inputs[0].shape[1:] if len(backbone.inputs) == 1 else ()
+    if len(takes) != 3 or any(side not in (None, ours) for side, ours in zip(takes, shape)):
+        received = [tuple(tensor.shape) for tensor in backbone.inputs]
+        raise ValueError(f"Expected a backbone of images {shape}; received {name!r}, which takes {received[0]}.")
+    made = [tuple(tensor.shape) for tensor in backbone.outputs]
+    if len(made) != 1 or len(made[0]) != 2 or made[0][1] is None:
+        raise ValueError(f"Expected features (batch, dim) from {name!r}; received {made[0]}.")
     return backbone

@@ -77,7 +77,8 @@ def read_photo(file, name, ground=255, size=None):
         with Image.open(file) as image:
             if size is not None and image.format == "JPEG":
                 image.draft(None, (2 * max(size), 2 * max(size)))
-            upright = _in_8_bits(ImageOps.exif_transpose(image), image, ground)
+            ImageOps.exif_transpose(image, in_place=True)
+            upright = _in_8_bits(image, ground)
             if size is not None and upright.size != size[::-1]:
                 upright = ImageOps.fit(upright, size[::-1], Image.Resampling.BILINEAR)
             return np.array(upright)
@@ -103,17 +104,17 @@ class _Unknown(Exception):
     """Values of which nobody knows what is white."""
 
 
-def _in_8_bits(image, source, ground):
-    """Returns the upright image in mode RGB; `source` is the opened file, which knows its format and tags."""
+def _in_8_bits(image, ground):
+    """Returns an opened image, turned upright, in mode RGB."""
     from PIL import Image
 
-    if image.mode in _SIXTEEN_BITS or (image.mode == "I" and source.format in ("PNG", "PPM")):
+    if image.mode in _SIXTEEN_BITS or (image.mode == "I" and image.format in ("PNG", "PPM")):
         deep = np.asarray(image).astype(np.int64)
-        if source.format == "TIFF" and source.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
+        if image.format == "TIFF" and image.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
             deep = 65535 - deep  # Pillow inverts 8 bits alone
         grey = np.rint(deep / 257)
-        if isinstance(source.info.get("transparency"), int):
-            grey = np.where(deep == source.info["transparency"], ground, grey)
+        if isinstance(image.info.get("transparency"), int):
+            grey = np.where(deep == image.info["transparency"], ground, grey)
         return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
     if image.mode == "F":
         values = np.asarray(image)
@@ -125,7 +126,7 @@ def _in_8_bits(image, source, ground):
     if image.has_transparency_data:
         below = Image.new("RGBA", image.size, (ground, ground, ground, 255))
         return Image.alpha_composite(below, image.convert("RGBA")).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def photos_in(folder):
