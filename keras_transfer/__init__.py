@@ -52,6 +52,7 @@ from keras_transfer import (
     streams,
     testing,
     weightings,
+    zoo,
 )
 from keras_transfer.model import TransferModel
 from keras_transfer.serving import export
@@ -79,6 +80,7 @@ __all__ = [
     "streams",
     "testing",
     "weightings",
+    "zoo",
 ]
 
 

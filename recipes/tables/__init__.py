@@ -2,7 +2,7 @@
 
 A page marks where something belongs, in comments that a reader does not see:
 
-    <!-- table: adapt_digits -->       the lines of a table of `rows.py`, or of `parts.py`
+    <!-- table: adapt_digits -->       the lines of a table of `rows.py`, of `parts.py` or of `zoo.py`
     <!-- end -->
     `kt.streams.views` makes two views of <!-- figure: pretraining.views -->27,003<!-- end --> images a second.
 
@@ -11,7 +11,7 @@ What stands between the marks is written by `python -m keras_transfer.recipes.ta
 
 import re
 
-from keras_transfer.recipes.tables import figures, parts, picture, rows
+from keras_transfer.recipes.tables import figures, parts, picture, rows, zoo
 
 MARK = re.compile(r"<!-- (table|figure): ([\w.]+) -->(.*?)<!-- end -->", flags=re.DOTALL)
 PICTURE = "docs/pictures/gains.png"
@@ -23,7 +23,8 @@ def generate(results):
     Args:
         results: pathlib.Path of the folder of results.
     """
-    tables = {name: table(results) for name, table in rows.TABLES.items()} | {"parts": parts.parts()}
+    tables = {name: table(results) for name, table in rows.TABLES.items()}
+    tables |= {"parts": parts.parts(), "zoo": zoo.zoo(results)}
     return {
         "table": {name: "\n" + "".join(f"{line}\n" for line in lines) for name, lines in tables.items()},
         "figure": figures.figures(results),
