@@ -9,6 +9,7 @@ import tensorflow as tf
 
 import keras_transfer as kt
 from keras_transfer.backbones import cached_features
+from tests.pictures import numbered
 
 
 def backbone(seed=0, scale=1 / 255, activation="relu"):
@@ -279,3 +280,16 @@ def test_folder_that_is_a_file(tmp_path):
     (tmp_path / "cache").write_text("")
     with pytest.raises(FileExistsError):
         cached(backbone(), data(), folder=tmp_path / "cache")
+
+
+def test_files_are_read_batch_by_batch(tmp_path):
+    files = kt.datasets.image_files(numbered(tmp_path / "pictures", 10), image_size=4)
+    network = keras.Sequential([keras.Input((4, 4, 3)), keras.layers.Flatten(), keras.layers.Dense(3)])
+    features, labels = cached(network, (files, files.labels), folder=tmp_path / "cache", batch_size=4)
+    np.testing.assert_allclose(features, network.predict(files[:], verbose=0), atol=1e-4)
+    assert labels.tolist() == files.labels.tolist()
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+    again = cached(network, files[:], folder=tmp_path / "cache", batch_size=4)  # other data: without labels
+    np.testing.assert_array_equal(again, features)
+    np.testing.assert_array_equal(cached(network, files, folder=tmp_path / "cache", batch_size=4), again)
+    assert len(list((tmp_path / "cache").iterdir())) == 2
