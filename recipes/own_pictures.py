@@ -76,14 +76,11 @@ def load(options):
     """
     files, root = find(options)
     check_classes(files)
-    if options.test is None:
-        tests = picture_split.split(files, options.test_share)
-    else:
-        tests = np.isin(np.arange(len(files)), picture_split.listed(options.test, files, root))
-        picture_split.check_sides(files, tests)
+    tests = _tests(files, options, root)  # before all is read: what splits nothing is told at once
     more = _unlabelled(options)
     files, thumbnails, kept = readable(files, options.skip_unreadable)
-    tests = tests[kept]
+    check_classes(files)
+    tests = tests[kept] if options.test is not None or len(kept) == len(tests) else _tests(files, options, root)
     picture_split.check_sides(files, tests)
     train, test = files.subset(~tests), files.subset(tests)
     print(describe(train, test, more), flush=True)
@@ -202,7 +199,7 @@ def check_classes(files):
     few = [name for name, count in zip(files.class_names, counts) if count < 2]
     if few:
         raise ValueError(
-            "Expected at least 2 pictures of each class, one to train and one to test; received one of "
+            "Expected at least 2 pictures of each class, one to train and one to test; received fewer of "
             f"{picture_split.some(few)}."
         )
 
@@ -218,6 +215,15 @@ def describe(train, test, unlabelled=None):
     more = "" if unlabelled is None else f", {len(unlabelled)} unlabelled"
     classes = f"{len(train.class_names)} classes ({', '.join(shown)})"
     return f"{len(train)} pictures train, {len(test)} test{more}{groups}; {classes}"
+
+
+def _tests(files, options, root):
+    """Returns which pictures test, bool (n,)."""
+    if options.test is None:
+        return picture_split.split(files, options.test_share)
+    tests = np.isin(np.arange(len(files)), picture_split.listed(options.test, files, root))
+    picture_split.check_sides(files, tests)
+    return tests
 
 
 def _unlabelled(options):
