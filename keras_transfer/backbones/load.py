@@ -122,13 +122,28 @@ def _from_file(path):
             f"Expected a network of one input and one output in {path}; received {len(inputs)} and {len(outputs)}."
         )
     _warn_of_raw_pixels(network, path)
-    (output,), taken = outputs, {layer.name for layer in network.layers}
+    network = _renamed(network)
+    (output,), taken = network.outputs, {layer.name for layer in network.layers}
     if keras.tree.is_nested(output) or len(output.shape) not in (2, 4):
         raise ValueError(f"Expected features (batch, dim) or a feature map from {path}; received {output.shape}.")
     if len(output.shape) == 2:
         return network
     name = next(name for name in ("features", "pooling", "pooled_features", "mean_over_places") if name not in taken)
-    return keras.Model(inputs[0], keras.layers.GlobalAveragePooling2D(name=name)(output), name=network.name)
+    return keras.Model(network.inputs[0], keras.layers.GlobalAveragePooling2D(name=name)(output), name=network.name)
+
+
+def _renamed(network):
+    """Returns a network whose layers have names that a SavedModel takes: none begins with an underscore."""
+    if not any(layer.name.startswith("_") for layer in network.layers):
+        return network
+
+    def renamed(layer):
+        config = layer.get_config()
+        return layer.__class__.from_config(config | {"name": f"{'layer' * layer.name.startswith('_')}{layer.name}"})
+
+    clone = keras.models.clone_model(network, clone_function=renamed)
+    clone.set_weights(network.get_weights())
+    return clone
 
 
 def _warn_of_raw_pixels(network, path):
