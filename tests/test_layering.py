@@ -12,8 +12,8 @@ import keras_transfer as kt
 ROOT = pathlib.Path(__file__).parent.parent
 HOUSE = [
     ["files", "checks", "keras_internals", "stored_rows"],
-    ["schedules", "gradients", "batches", "networks", "signatures", "layers", "losses", "metrics", "optimizers"]
-    + ["finetuning", "datasets", "streams", "report"],
+    ["schedules", "gradients", "batches", "networks", "signatures", "layers", "losses", "metrics", "optimizers"],
+    ["finetuning", "datasets", "streams", "report"],
     ["model", "backbones", "weightings", "callbacks"],
     ["models"],
     ["serving"],
