@@ -11,6 +11,7 @@ from keras_transfer.backbones.keras_hub import from_keras_hub
 from keras_transfer.backbones.small import small_cnn
 from keras_transfer.backbones.tf_hub import from_hub
 from keras_transfer.checks import check_flag
+from keras_transfer.keras_internals import all_layers
 
 KINDS = ("small_cnn", "applications:<name>", "hub:<handle>", "keras_hub:<preset>", "file:<path>.keras")
 
@@ -134,14 +135,14 @@ def _from_file(path):
 
 def _renamed(network):
     """Returns a network whose layers have names that a SavedModel takes: none begins with an underscore."""
-    if not any(layer.name.startswith("_") for layer in network.layers):
+    if not any(layer.name.startswith("_") for layer in all_layers(network)):
         return network
 
     def renamed(layer):
         config = layer.get_config()
         return layer.__class__.from_config(config | {"name": f"{'layer' * layer.name.startswith('_')}{layer.name}"})
 
-    clone = keras.models.clone_model(network, clone_function=renamed)
+    clone = keras.models.clone_model(network, clone_function=renamed, recursive=True)
     clone.set_weights(network.get_weights())
     return clone
 

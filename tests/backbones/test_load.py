@@ -43,10 +43,11 @@ def test_the_map_of_a_file_is_averaged(tmp_path):
 
 
 def test_layers_of_a_file_get_names_that_a_savedmodel_takes(tmp_path):
-    stack = layers.Rescaling(1 / 255), layers.Conv2D(4, 3, name="_stem"), layers.BatchNormalization(name="_bn")
-    network, name = save(tmp_path, *stack)
-    network.get_layer("_bn").moving_mean.assign([0.1, 0.2, 0.3, 0.4])
-    network.save(tmp_path / "mine.keras")
+    inside = keras.Sequential(
+        [keras.Input(SHAPE), layers.Conv2D(4, 3, name="_stem"), layers.BatchNormalization(name="_bn")]
+    )
+    inside.get_layer("_bn").moving_mean.assign([0.1, 0.2, 0.3, 0.4])
+    network, name = save(tmp_path, layers.Rescaling(1 / 255), inside)
     backbone = load(name, SHAPE, trainable=False)
     np.testing.assert_allclose(backbone(IMAGES), np.mean(network(IMAGES), axis=(1, 2)), atol=1e-6)
     assert kt.export(backbone, tmp_path / "served", IMAGES, verify=False).name == "1"
