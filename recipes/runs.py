@@ -68,10 +68,12 @@ def serving(version):
 
 
 def settings(config):
-    """Returns the settings that a record keeps: no folders of one machine, and of a backbone its kind alone."""
+    """Returns the settings that a record keeps: no folders of one machine, and of backbones their kind alone."""
     kept = {name: value for name, value in _asked(config).items() if not isinstance(value, pathlib.Path)}
     if "backbone" in kept:
         kept["backbone"] = kept["backbone"].partition(":")[0]
+    if kept.get("backbones"):
+        kept["backbones"] = [name.partition(":")[0] for name in kept["backbones"]]
     return kept
 
 
