@@ -19,7 +19,7 @@ from keras_transfer.metrics.probes import linear_probe, probe_head, tuned_probe
 from keras_transfer.networks import copy_network
 
 LEAST = 4  # examples of a class, by fewer of which nothing is chosen
-ROWS = 256  # by which BatchNormalization's statistics are estimated
+ROWS = 128  # by which BatchNormalization's statistics are estimated
 
 
 class Setting(NamedTuple):
@@ -45,8 +45,9 @@ class Tuned(NamedTuple):
         model: `keras.Sequential` of the encoder's copy and the head, from inputs to logits `(batch, classes)`.
         chosen: the `Setting`; its share is 0 where the head alone was the best.
         scores: `{Setting: accuracy}` on examples held out; empty where there was nothing to choose or to choose by.
-        probe: the fitted scikit-learn pipeline that the head began as.
-        views: whether that probe learned from the views, or from the examples alone.
+        probes: the fitted scikit-learn pipelines, which are the baseline: `plain` of the examples' frozen features, and
+            `views` of those of all views.
+        began: which of them the head began as, the better one.
         ends: weights of `model` before and after fine-tuning, for `interpolate`.
         fit: function of another `Setting`, of the depths that were passed, that fine-tunes `model` in that way on all
             labels and returns its `ends`.
@@ -56,8 +57,8 @@ class Tuned(NamedTuple):
     model: keras.Model
     chosen: Setting
     scores: dict
-    probe: object
-    views: bool
+    probes: dict
+    began: str
     ends: tuple
     fit: Callable
     seconds: float
@@ -139,7 +140,8 @@ def tune(
     folds, batch_size = check_integer(folds, "folds", 2), check_integer(batch_size, "batch_size", 1)
     keras.utils.set_random_seed(seed)
     encoder = copy_network(encoder)
-    parts, features = _parts(encoder, depths, _with_views(x, augment, views), y, views, batch_size)
+    untouched, logits = encoder.get_weights(), keras.layers.Dense(int(y.max()) + 1, name="logits")
+    parts, features = _parts(encoder, logits, depths, _with_views(x, augment, views), y, views, batch_size)
     head = _Head(features, y, views, groups)
     ways = [Setting(*way, shares[0]) for way in itertools.product(depths, rates, steps)]
     held_out = _folds(y, groups, folds) if len(ways) * len(shares) > 1 else []
@@ -166,16 +168,15 @@ def tune(
 
     def fit(way):
         """Fine-tunes on all labels; returns the weights of the whole model before and after."""
+        encoder.set_weights(untouched)  # another depth has changed them
         part = parts[way.depth]
-        part.head.set_weights(head.fitted(everything).get_weights())
-        model = keras.Sequential([encoder, part.head])
         return tuple(part.whole(model, weights) for weights in part.fit(head.fitted(everything), way, everything, seed))
 
-    everything, ends = np.arange(len(y)), fit(chosen)
+    model, everything = keras.Sequential([encoder, logits]), np.arange(len(y))
+    ends = fit(chosen)
     bar.add(1)
-    model = keras.Sequential([encoder, parts[chosen.depth].head])
     model.set_weights(interpolate(*ends, chosen.share))
-    return Tuned(model, chosen, scores, head.probe, head.on_views, ends, fit, time.perf_counter() - start)
+    return Tuned(model, chosen, scores, head.probes, head.began, ends, fit, time.perf_counter() - start)
 
 
 def _check(x, y, depths, rates, steps, shares):
@@ -236,22 +237,22 @@ class _Head:
 
     def __init__(self, features, y, views, groups):
         self.features, self.y, self.blocks = features, y, views
-        kinds = {False: tuned_probe(features[: len(y)], y, 1, groups)}
+        found = {"plain": tuned_probe(features[: len(y)], y, 1, groups)}
         if views > 1:
-            kinds[True] = tuned_probe(features, y, views, groups)
-        best = {on_views: max(scores.values(), default=0.0) for on_views, (_, scores) in kinds.items()}
-        self.on_views = max(best, key=best.get)
-        self.probe, scores = kinds[self.on_views]
+            found["views"] = tuned_probe(features, y, views, groups)
+        self.probes = {name: probe for name, (probe, _) in found.items()}
+        self.began = max(found, key=lambda name: max(found[name][1].values(), default=0.0))
+        scores = found[self.began][1]
         self.penalty = max(scores, key=scores.get, default=1.0)
 
     def fitted(self, places):
         """Returns the head, as a layer, that learned from some examples."""
-        blocks = self.blocks if self.on_views else 1
+        blocks = self.blocks if self.began == "views" else 1
         rows = (np.arange(blocks)[:, None] * len(self.y) + places).ravel()
         return probe_head(linear_probe(self.features[rows], np.tile(self.y[places], blocks), self.penalty / blocks))
 
 
-def _parts(encoder, depths, rows, y, views, batch_size):
+def _parts(encoder, head, depths, rows, y, views, batch_size):
     """Returns `{depth: _Part}` and the features of all rows, in one pass through the encoder as it is."""
     parts, below, inputs, upper = {}, None, rows, encoder
     for depth in sorted(depths, reverse=True):
@@ -260,18 +261,17 @@ def _parts(encoder, depths, rows, y, views, batch_size):
             lower = keras.Model(encoder.inputs if below is None else below, between)
             inputs = lower.predict(inputs, batch_size=64, verbose=0)
             below, upper = between, keras.Model(between, encoder.outputs[0])
-        parts[depth] = _Part(upper, inputs, y, views, batch_size)
+        parts[depth] = _Part(upper, head, inputs, y, views, batch_size)
     return parts, upper.predict(inputs, batch_size=64, verbose=0)
 
 
 class _Part:
     """The upper part of an encoder and a head, with what reaches it of every row."""
 
-    def __init__(self, upper, inputs, y, views, batch_size):
+    def __init__(self, upper, head, inputs, y, views, batch_size):
         self.upper, self.inputs, self.y, self.views, self.batch_size = upper, inputs, y, views, batch_size
-        self.head = keras.layers.Dense(int(y.max()) + 1, name="logits")
         train_only(self.upper, ".*")
-        self.model = keras.Sequential([self.upper, self.head])
+        self.model = keras.Sequential([self.upper, head])
         self.model.build(self.upper.input_shape)
         self.begin = self.upper.get_weights()
         self.schedule = _Cosine()
