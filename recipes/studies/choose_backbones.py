@@ -37,6 +37,7 @@ from keras_transfer.recipes import finetune_letters, runs
 from keras_transfer.recipes.candidates import recommend, score, shortlist
 
 SIZE = 64
+LETTERS = 2000  # Georgian ones
 DATA = ("art_painting", "cartoon", "office", "emoji", "svhn", "georgian")
 UPPER = {  # what is fine-tuned: all above this layer
     "mobilenet": "conv_pw_6_relu",
@@ -101,7 +102,7 @@ def load(config):
         with np.load(_folder("svhn", "svhn_crops_train.npz")) as file:
             images = keras.ops.image.resize(file["x"].astype("float32"), (SIZE, SIZE))
             return np.clip(np.asarray(images), 0, 255).astype("uint8"), file["y"] % 10
-    return _letters(kt.datasets.script_letters("georgian"), 2000, 1)
+    return _letters(kt.datasets.script_letters("georgian"), LETTERS, 1)
 
 
 def photographs():
