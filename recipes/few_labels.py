@@ -1,4 +1,6 @@
-"""What a few labels are worth on features, and on all weights: each choice is made by a validation part."""
+"""What a few labels are worth on features, and on all weights: nothing but these labels chooses anything."""
+
+import functools
 
 import keras
 import numpy as np
@@ -8,8 +10,11 @@ from keras import layers
 import keras_transfer as kt
 from keras_transfer.recipes import runs
 
-PENALTIES = (0.01, 0.1, 1.0)  # inverse ones, of probes
-RATES = (1e-3, 3e-3)  # of Adam
+VIEWS = 5  # of each labelled image, for the probes of views
+RATES = (1e-3, 3e-3)  # of Adam, to choose from
+FOLDS = 5  # one part in so many of the labelled images chooses the rate
+PIXELS = 32  # the largest side of images whose pixels are probed
+BATCH = 500
 
 
 def draw(labels, per_class, seed):
@@ -18,13 +23,61 @@ def draw(labels, per_class, seed):
     return np.concatenate([rng.permutation(np.flatnonzero(labels == c))[:per_class] for c in np.unique(labels)])
 
 
-def probe_few(features, labels, few):
-    """Returns the probe of few labels whose penalty the validation part likes best, and its accuracies there."""
-    train = features["train"][few], labels["train"][few]
-    probes = [kt.metrics.linear_probe(*train, penalty, steps=200) for penalty in PENALTIES]
-    scores = [probe.score(features["validation"], labels["validation"]) for probe in probes]
-    best = probes[np.argmax(scores)]
-    return best, {"validation": max(scores), "test": best.score(features["test"], labels["test"])}
+def pixels(images):
+    """Returns images as rows of numbers in 0-1, larger ones reduced."""
+    height, width = (min(PIXELS, side) for side in images.shape[1:3])
+    if images.shape[1:3] != (height, width):
+        images = np.array(kt.layers.RandomResizedCrop(height, width)(images, training=False))
+    return np.asarray(images, "float32").reshape(len(images), -1) / 255
+
+
+def features_of(encoder):
+    """Returns the function from images to the features of an encoder."""
+    return functools.partial(encoder.predict, batch_size=BATCH, verbose=0)
+
+
+def by_batches(read, images):
+    """Returns what a function makes of images in memory or on disk, of which a batch at a time is read."""
+    return np.concatenate([read(images[start : start + BATCH]) for start in range(0, len(images), BATCH)])
+
+
+def probes(read, augment, few, test):
+    """Measures logistic regressions of features, whose penalties cross-validation on the labels chooses.
+
+    Args:
+        read: function from images `(n, height, width, channels)` to features `(n, dim)`.
+        augment: layer that makes a view of each image.
+        few: the labelled images and their labels, and their groups or None.
+        test: pair of features and labels.
+
+    Returns:
+        `{"probe": found, "views_probe": found}`, of the images as they are and of `VIEWS` views of each too; what is
+        found are the accuracies `validation`, in cross-validation, and `test`, and the `penalty`, an inverse one.
+    """
+    (x, y, groups), found = few, {}
+    rows = np.concatenate([by_batches(read, view) for view in (x, *(np.array(augment(x)) for _ in range(VIEWS)))])
+    for name, views in (("probe", 1), ("views_probe", 1 + VIEWS)):
+        probe, scores = kt.metrics.tuned_probe(rows[: views * len(x)], y, views, groups)
+        penalty = max(scores, key=scores.get, default=1.0)
+        accuracy = float(probe.score(*test))
+        found[name] = {"validation": scores.get(penalty), "test": accuracy, "penalty": penalty}
+    return found
+
+
+def held_out(labels, groups=None):
+    """Returns which labelled images choose the rate, bool `(n,)`: a share of each class, groups kept whole.
+
+    None do where a class has but one, or one group, since no others of it would be left to train on.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+    chosen, own = np.zeros(len(labels), bool), np.arange(len(labels)) if groups is None else groups
+    folds = min(FOLDS, *(len(np.unique(own[labels == label])) for label in np.unique(labels)))
+    if folds > 1:
+        kind = StratifiedKFold if groups is None else StratifiedGroupKFold
+        train, places = next(kind(folds, shuffle=True, random_state=0).split(labels, labels, groups))
+        chosen[places] = set(labels[train]) == set(labels)
+    return chosen
 
 
 def fit_few(config, encoder, head, x, y, rate, seed, augmentation):
@@ -41,48 +94,68 @@ def fit_few(config, encoder, head, x, y, rate, seed, augmentation):
     return model
 
 
-def best_of(train, x, y):
-    """Trains at each of `RATES`; returns what the one gets that the validation part likes best, and its rate."""
-
-    def accuracy(model, part):
-        return float((model.predict(x[part], batch_size=500, verbose=0).argmax(-1) == y[part]).mean())
-
-    models = [train(rate) for rate in RATES]
-    scores = [accuracy(model, "validation") for model in models]
-    best = int(np.argmax(scores))
-    return {"validation": scores[best], "test": accuracy(models[best], "test"), "rate": RATES[best]}
-
-
-def compare(config, seed, encoder, build_encoder, augmentation, x, y):
-    """Compares what few labels are worth on a pretrained encoder, on a new one and on pixels.
+def best_of(train, few, test):
+    """Trains at each of `RATES` without a part of the labelled images, and on all at the one that this part likes best.
 
     Args:
-        config: settings, with `labels_per_class` and `steps`.
-        seed: int, of the draw of the labels and of the trainings.
-        encoder: pretrained network from images to features.
-        build_encoder: function of an image's shape that returns a new network like it.
-        augmentation: function of settings and an image's shape that returns the layers that make a view.
-        x: `{part: images}` of `train`, `validation` and `test`.
-        y: `{part: labels}`.
+        train: function of images, labels, groups or None, and a rate that returns a classifier.
+        few: the labelled images and their labels, and their groups or None.
+        test: pair of images, in memory or on disk, and labels.
 
     Returns:
-        `{arm: {"validation": accuracy, "test": accuracy}}`.
+        The accuracies `validation`, on the part, None without one, and `test`, and the `rate`.
     """
-    few = draw(y["train"], config.labels_per_class, seed)
-    labelled, shape = (x["train"][few], y["train"][few]), x["train"].shape[1:]
-    features = {part: encoder.predict(rows, batch_size=500, verbose=0) for part, rows in x.items()}
-    pixels = {part: rows.reshape(len(rows), -1) / np.float32(255) for part, rows in x.items()}
-    probe, found = probe_few(features, y, few)
 
-    def lp_ft(rate):
-        copy = build_encoder(shape)
-        copy.set_weights(encoder.get_weights())
-        return fit_few(config, copy, kt.metrics.probe_head(probe), *labelled, rate, seed, augmentation)
+    def accuracy(model, images, labels):
+        return float((by_batches(features_of(model), images).argmax(-1) == labels).mean())
 
-    def twin(rate):
+    (x, y, groups), scores = few, {}
+    part = held_out(y, groups)
+    for rate in RATES if part.any() else ():
+        model = train(x[~part], y[~part], None if groups is None else groups[~part], rate)
+        scores[rate] = accuracy(model, x[part], y[part])
+    best = max(scores, key=scores.get, default=RATES[0])
+    return {"validation": scores.get(best), "test": accuracy(train(*few, best), *test), "rate": best}
+
+
+def arms(config, seed, encoder, new_encoder, others, augmentation, few, test, classes):
+    """Returns what few labels can be used for, on a pretrained encoder and on what it is compared with.
+
+    Args:
+        config: settings, with `steps`.
+        seed: int, of the trainings.
+        encoder: pretrained network from images to features.
+        new_encoder: function without arguments that returns a network like it, not pretrained here.
+        others: `{name: function from images to features}` whose probes are baselines.
+        augmentation: function of settings and an image's shape that returns the layers that make a view.
+        few: the labelled images and their labels, and their groups or None.
+        test: pair of images, in memory or on disk, and labels.
+        classes: int.
+
+    Returns:
+        `{name: function}` of functions without arguments that return `{arm: {"validation": accuracy, "test": accuracy,
+        ...}}`: of `probes` of the pretrained encoder and of each of the others, and of two trainings of all weights,
+        `lp_ft`, which begins at the pretrained encoder and its probe, and `twin`, which begins anew.
+    """
+    shape = few[0].shape[1:]
+    seen = {"": features_of(encoder), **{f"{name}_": read for name, read in others.items()}}
+
+    def probed(prefix):
         keras.utils.set_random_seed(seed)
-        head = layers.Dense(len(np.unique(y["train"])))
-        return fit_few(config, build_encoder(shape), head, *labelled, rate, seed, augmentation)
+        tested = by_batches(seen[prefix], test[0]), test[1]
+        found = probes(seen[prefix], augmentation(config, shape), few, tested)
+        return {f"{prefix}{arm}": one for arm, one in found.items()}
 
-    arms = {"probe": found, "lp_ft": best_of(lp_ft, x, y), "twin": best_of(twin, x, y)}
-    return arms | {"pixels_probe": probe_few(pixels, y, few)[1]}
+    def trained(arm):
+        def train(x, y, groups, rate):
+            keras.utils.set_random_seed(seed)
+            network, head = new_encoder(), layers.Dense(classes)
+            if arm == "lp_ft":
+                network.set_weights(encoder.get_weights())
+                head = kt.metrics.probe_head(kt.metrics.tuned_probe(by_batches(seen[""], x), y, groups=groups)[0])
+            return fit_few(config, network, head, x, y, rate, seed, augmentation)
+
+        return {arm: best_of(train, few, test)}
+
+    found = {f"{prefix}probes": functools.partial(probed, prefix) for prefix in seen}
+    return found | {arm: functools.partial(trained, arm) for arm in ("lp_ft", "twin")}

@@ -3,17 +3,18 @@
     python -m keras_transfer.recipes.studies.pretrain_views
     python -m keras_transfer.recipes.studies.pretrain_views --data fashion_mnist --epochs 40 \\
         --labels-per-class 10 60 --steps 2000
-    python -m keras_transfer.recipes.studies.pretrain_views --images my_photos --method byol
 
 By default nothing is downloaded: SimCLR on the letters of `recipes/pretrain_images.py`, in about 15 minutes on two
 cores. Fashion-MNIST comes from `keras.datasets`, which downloads it once (30 MB); an epoch of it takes about 30
-seconds. `--images` is a folder of your own pictures, `<class>/*.jpg`; one folder of all of them is enough to pretrain.
+seconds. Your own pictures: `keras-transfer pretrain`.
 
 The probes: a logistic regression and the nearest neighbours on frozen features, with all labels. Then few labels: a
-probe, all weights fine-tuned from the probe (LP-FT), or fine-tuned with a new head. Beside them the supervised twin,
-which is the same encoder trained on those labels alone with the same augmentation, and probes of an untrained encoder
-and of pixels. Every choice is made by the labels of 2,000 training images that no arm trains with, none by the test.
-Measured numbers: `results/pretrain_views/<case>.json`, shown in the README.
+logistic regression of the features, of the images and of views of them, and all weights fine-tuned from it (LP-FT).
+Beside them the supervised twin, which is the same encoder trained on those labels alone with the same augmentation, and
+the regressions of an untrained encoder's features and of pixels. Penalties are chosen by cross-validation on the few
+labels, rates by a part of them; no other label chooses anything. By the labels of 2,000 training images that no arm
+trains with the pretraining is watched, which changes nothing.
+Measured numbers: `results/pretrain_views/<case>.json`, shown in `docs/self_supervised.md`.
 """
 
 import dataclasses
@@ -29,12 +30,13 @@ import tensorflow as tf
 from keras import layers
 
 import keras_transfer as kt
-from keras_transfer.recipes import pictures, pretrain_images, runs
-from keras_transfer.recipes.few_labels import best_of, draw, fit_few, probe_few
+from keras_transfer.recipes import few_labels, pictures, pretrain_images, runs
 from keras_transfer.recipes.pretrain_images import compile_model, mlp
 
 MASKED = ("mae", "inpainting")  # methods that predict what is hidden of an image
-PRETRAINED, BASELINES = ("probe", "lp_ft", "fine_tuned"), ("twin", "random_probe", "pixels_probe")
+VALIDATION = 2000  # training images that watch
+PRETRAINED = ("probe", "views_probe", "lp_ft")
+BASELINES = ("twin", "random_probe", "random_views_probe", "pixels_probe", "pixels_views_probe")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,10 +45,6 @@ class Config:
 
     data: Literal["glyphs", "fashion_mnist"] = "glyphs"
     """Images to learn from."""
-    images: pathlib.Path | None = None
-    """Folder of own pictures, `<class>/*.jpg` or `.png`, instead; a fifth of them is the test."""
-    image_size: int = 64
-    """Side in pixels that own pictures are reduced to."""
     method: Literal["simclr", "sup_con", "byol", "simsiam", "barlow_twins", "vicreg", "mae", "inpainting"] = "simclr"
     """The method to pretrain with; "sup_con" needs all labels."""
     baselines: bool = True
@@ -77,10 +75,19 @@ class Config:
 
 def load(config):
     """Returns training images with labels, test images with labels, and the names of the classes."""
-    if config.images is None and config.data == "fashion_mnist":
+    if config.data == "fashion_mnist":
         names = ("top", "trousers", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot")
         return *((x[..., None], y.astype("int32")) for x, y in keras.datasets.fashion_mnist.load_data()), names
-    return pretrain_images.load(config)
+    letters = pretrain_images.load(pretrain_images.Config())
+    return (letters.train, letters.labels), (letters.test, letters.test_labels), letters.names
+
+
+def hold_out(images, labels, test, test_labels):
+    """Returns `{part: images}` and `{part: labels}` of training, validation and test."""
+    order = np.random.default_rng(0).permutation(len(images))
+    held, rest = np.split(order, [min(VALIDATION, len(images) // 5)])
+    x = {"train": images[rest], "validation": images[held], "test": test}
+    return x, {"train": labels[rest], "validation": labels[held], "test": test_labels}
 
 
 def augmentation(config, shape):
@@ -89,15 +96,12 @@ def augmentation(config, shape):
     For methods that predict pixels, crops are large and tones stay.
     """
     height, width, channels = shape
-    masked = config.method in MASKED
-    change = [kt.layers.RandomResizedCrop(height, width, scale=(0.8 if masked else 0.3, 1.0))]
-    if config.images or config.data == "fashion_mnist":
-        change.append(layers.RandomFlip("horizontal"))
-    else:
-        change.append(layers.RandomRotation(0.04, fill_mode="constant", fill_value=0.0))
-    if masked:
-        return keras.Sequential(change)
-    return keras.Sequential([*change, pretrain_images.tones(channels)])
+    least, strength = (0.8, 0.0) if config.method in MASKED else (0.3, 0.5)
+    letters = config.data == "glyphs"
+    change = kt.layers.contrastive_views((height, width), channels, (least, 1.0), not letters, strength)
+    if not letters:
+        return change
+    return keras.Sequential([change, layers.RandomRotation(0.04, fill_mode="constant", fill_value=0.0)])
 
 
 def build_encoder(config, shape):
@@ -116,23 +120,14 @@ def build(config, shape, steps):
     """Returns a new compiled model of the method, and its encoder."""
     encoder = build_encoder(config, shape)
     dim = encoder.output_shape[-1]
-    if config.method in ("simclr", "sup_con"):
-        method = kt.models.SimCLR if config.method == "simclr" else kt.models.SupCon
-        model = method(encoder, mlp(dim, 256, 128), temperature=0.5)
-    elif config.method == "byol":
-        momentum = kt.schedules.CosineRamp(steps, start=0.99)
-        model = kt.models.BYOL(encoder, mlp(dim, 512, 128), mlp(128, 512, 128), momentum)
-    elif config.method == "simsiam":
-        projector = mlp(dim, 256, 256, layers.BatchNormalization(center=False, scale=False))
-        model = kt.models.SimSiam(encoder, projector, mlp(256, 64, 256))
-    elif config.method == "barlow_twins":
-        model = kt.models.BarlowTwins(encoder, mlp(dim, 512, 512))
-    elif config.method == "vicreg":
-        model = kt.models.VICReg(encoder, mlp(dim, 512, 512))
+    if config.method == "sup_con":
+        model = kt.models.SupCon(encoder, mlp(dim, 256, 128), temperature=0.5)
     elif config.method == "mae":
         model = kt.models.MAE(encoder, kt.backbones.small_vit_decoder(encoder, blocks=2), normalize=False)
-    else:
+    elif config.method == "inpainting":
         model = kt.models.Inpainting(encoder, picture_decoder(dim, shape))
+    else:
+        return pretrain_images.build(config, encoder, steps), encoder
     return compile_model(config, model, steps), encoder
 
 
@@ -189,69 +184,29 @@ def patch_errors(model, images):
     return dict(zip(("error", "patch_mean"), (sums / len(images)).tolist()))
 
 
-def few_labels(config, seed, encoder, features, x, y, others, part):
-    """Returns `{arm: {"validation", "test", ...}}` for each number of labels.
-
-    `others` are features of baselines; `part` is that of the run, which keeps what each training found.
-    """
-    measured, classes = {}, len(np.unique(y["train"]))
-
-    def new_head():
-        return layers.Dense(classes)
-
-    for per_class in config.labels_per_class:
-        few = draw(y["train"], per_class, seed)
-        labelled = x["train"][few], y["train"][few]
-
-        def tuned(start, make_head, few=labelled):
-            def train(rate):
-                copy = keras.models.clone_model(start)
-                copy.set_weights(start.get_weights())
-                return fit_few(config, copy, make_head(), *few, rate, seed, augmentation)
-
-            return best_of(train, x, y)
-
-        probe, found = probe_few(features, y, few)
-        trained = {
-            "lp_ft": lambda probe=probe, tuned=tuned: tuned(encoder, lambda: kt.metrics.probe_head(probe)),
-            "fine_tuned": lambda tuned=tuned: tuned(encoder, new_head),
-        }
-        if config.baselines:
-            trained["twin"] = lambda tuned=tuned: tuned(build_encoder(config, x["train"].shape[1:]), new_head)
-        arms = {"probe": found}
-        for arm, run in trained.items():
-            name = f"{per_class} labels of each class, {arm}, seed {seed}"
-            arms[arm] = part(name, lambda run=run: (run(), {}), seed)[0]
-        if config.baselines:
-            for name, baseline in others.items():
-                arms[f"{name}_probe"] = probe_few(baseline, y, few)[1]
-        measured[per_class] = arms
-        shown = ", ".join(f"{arm} {run['test']:.3f}" for arm, run in arms.items())
-        print(f"seed {seed}, {per_class} labels of each class: {shown}", flush=True)
-    return measured
-
-
 def compare(few):
     """Returns the report of one number of labels; `few` is `{arm: {seed: accuracies}}`.
 
-    The pretrained arm that the validation part likes best, on the mean of the seeds, is `chosen`.
+    The pretrained arm that the few labels like best, held out, on the mean of the seeds, is `chosen`; none is where
+    there are too few to hold some out.
     """
-    means = {arm: np.mean([run["validation"] for run in few[arm].values()]) for arm in PRETRAINED}
     arms = {arm: {seed: {"accuracy": run["test"]} for seed, run in found.items()} for arm, found in few.items()}
-    chosen = max(means, key=means.get)
-    arms["chosen"] = arms[chosen]
+    liked = {arm: [run["validation"] for run in few[arm].values()] for arm in PRETRAINED}
+    extra = {}
+    if all(score is not None for scores in liked.values() for score in scores):
+        means = {arm: float(np.mean(scores)) for arm, scores in liked.items()}
+        extra = {"chosen": max(means, key=means.get), "validation": means}
+        arms["chosen"] = arms[extra["chosen"]]
     baselines = [arm for arm in BASELINES if arm in arms]
-    extra = {"chosen": chosen, "validation": means}
     return kt.report.TransferReport(arms, baselines, "accuracy", extra) if baselines else None
 
 
 def main(config):
     """Pretrains, probes, fine-tunes, draws, exports and verifies; returns the record."""
-    run = runs.Run(config, "pretrain_views", f"{config.images.name if config.images else config.data}_{config.method}")
+    run = runs.Run(config, "pretrain_views", f"{config.data}_{config.method}")
     (images, labels), (test, test_labels), names = load(config)
-    probed = len(names) > 1
-    x, y = pretrain_images.hold_out(images, labels, test, test_labels)
-    between = (x["train"][:5000], y["train"][:5000], x["validation"], y["validation"]) if probed else None
+    x, y = hold_out(images, labels, test, test_labels)
+    between = x["train"][:5000], y["train"][:5000], x["validation"], y["validation"]
     full, few, histories, seconds, patches, kept = {}, {n: {} for n in config.labels_per_class}, [], {}, {}, None
 
     def pretrained(seed):
@@ -260,32 +215,44 @@ def main(config):
         found |= {"patches": patch_errors(model, test)} if config.method == "mae" else {}
         return found, {"model": model, "encoder": encoder}
 
-    def all_labels(features):
-        return {arm: probes(one, y) for arm, one in features.items()}, {}
+    def all_labels(reads):
+        by = {
+            arm: {part: few_labels.by_batches(read, x[part]) for part in ("train", "test")}
+            for arm, read in reads.items()
+        }
+        return {arm: probes(features, y) for arm, features in by.items()}, {}
+
+    same = {}  # what does not depend on the seed
+    if config.baselines:
+        same, _ = run.part("all labels, pixels", functools.partial(all_labels, {"pixels": few_labels.pixels}))
 
     for seed in config.seeds:
         found, networks = run.part(f"{config.method}, seed {seed}", functools.partial(pretrained, seed), seed)
-        model, encoder = networks["model"], networks["encoder"]
+        encoder = networks["encoder"]
         histories.append(found["history"])
         seconds[seed] = found["seconds"]
         patches |= {seed: found["patches"]} if "patches" in found else {}
-        kept = kept or model
-        if not probed:
-            continue
-        features, others = {part: model.predict(rows, batch_size=500, verbose=0) for part, rows in x.items()}, {}
-        if config.baselines:
-            keras.utils.set_random_seed(seed)
-            random = build_encoder(config, images.shape[1:])
-            others["random"] = {part: random.predict(rows, batch_size=500, verbose=0) for part, rows in x.items()}
-            others["pixels"] = {part: rows.reshape(len(rows), -1) / np.float32(255) for part, rows in x.items()}
-        measure = functools.partial(all_labels, {config.method: features, **others})
+        kept = kept or networks["model"]
+        new = functools.partial(build_encoder, config, images.shape[1:])
+        keras.utils.set_random_seed(seed)
+        others = {"random": few_labels.features_of(new())} if config.baselines else {}
+        measure = functools.partial(all_labels, {config.method: few_labels.features_of(encoder), **others})
         found, _ = run.part(f"all labels, seed {seed}", measure, seed)
-        for arm, one in found.items():
+        others |= {"pixels": few_labels.pixels} if config.baselines else {}
+        for arm, one in {**found, **same}.items():
             full.setdefault(arm, {})[seed] = one
         print(f"seed {seed}, all labels: {found}", flush=True)
-        for per_class, arms in few_labels(config, seed, encoder, features, x, y, others, run.part).items():
-            for arm, one in arms.items():
-                few[per_class].setdefault(arm, {})[seed] = one
+        for per_class in config.labels_per_class:
+            places = few_labels.draw(y["train"], per_class, seed)
+            labelled, tested = (x["train"][places], y["train"][places], None), (test, test_labels)
+            ways = few_labels.arms(config, seed, encoder, new, others, augmentation, labelled, tested, len(names))
+            for name, way in ways.items():
+                if name == "twin" and not config.baselines:
+                    continue
+                title = f"{per_class} labels of each class, {name}, seed {seed}"
+                for arm, one in run.part(title, lambda way=way: (way(), {}), seed)[0].items():
+                    few[per_class].setdefault(arm, {})[seed] = one
+                    print(f"{title}: {arm} {one['test']:.3f}", flush=True)
 
     reports = {n: report for n, arms in few.items() if len(config.seeds) > 1 and arms and (report := compare(arms))}
     record = {"seconds": seconds, "all_labels": full, "few_labels": few}
@@ -293,7 +260,7 @@ def main(config):
     record |= {"parameters": encoder.count_params(), "histories": histories}
     record["reports"] = {n: report.to_dict() for n, report in reports.items()}
     figures = draw_pictures(config, kept, histories, test, test_labels, names)
-    texts = [f"{n} labels of each class; chosen: {report.extra['chosen']}\n{report}" for n, report in reports.items()]
+    texts = [f"{n} labels of each class; chosen: {r.extra.get('chosen')}\n{r}" for n, r in reports.items()]
     return run.finish(record, figures, "\n\n".join(texts), model=kept, x=test)
 
 

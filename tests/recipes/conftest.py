@@ -69,5 +69,6 @@ def garments(monkeypatch):
 
 @pytest.fixture
 def one_rate(monkeypatch):
-    """On few labels, one learning rate instead of a choice of two."""
+    """On few labels, one training at one learning rate instead of a choice of two."""
     monkeypatch.setattr("keras_transfer.recipes.few_labels.RATES", (1e-3,))
+    monkeypatch.setattr("keras_transfer.recipes.few_labels.FOLDS", 1)
