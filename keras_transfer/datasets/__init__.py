@@ -11,7 +11,7 @@ from keras_transfer.datasets.glyphs import (
     printed_digits,
     script_letters,
 )
-from keras_transfer.datasets.image_files import ImageFiles, image_files, image_table
+from keras_transfer.datasets.image_files import ImageFiles, image_files, image_table, read_columns
 from keras_transfer.datasets.image_folder import image_folder, image_folders
 from keras_transfer.datasets.letter_attributes import Attribute, letter_attributes
 from keras_transfer.datasets.mnist import mnist, mnist_m_like
@@ -53,6 +53,7 @@ __all__ = [
     "omniglot_runs",
     "pacs",
     "printed_digits",
+    "read_columns",
     "script_letters",
     "sinusoids",
     "thumbnails",
