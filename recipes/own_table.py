@@ -199,6 +199,8 @@ def _fault(name, column):
         return f"constant ({next(iter(values))})"
     if column.dtype == object and len(values) > 0.5 * several > 1:
         return f"an identifier ({len(values)} different values in {several} rows)"
+    if column.dtype == object and any("\n" in value or "\r" in value for value in values):
+        return "of texts with line breaks"  # which the vocabulary of a `.keras` file cannot hold
     numbered = column.dtype != object and len(values) == len(column) and np.ptp(column) == len(column) - 1
     if numbered and (np.diff(column) == 1).all():
         return "a number of the row"

@@ -38,7 +38,7 @@ def preparation(table):
     """Returns the network from the columns of a table, tensors `(batch,)`, to vectors `(batch, dim)`; None of none.
 
     Numbers are standardised; a missing one is the mean, and an entry of its own says so. Names are one-hot; a missing
-    one is a name too, and all that the table does not have are another.
+    one shares an entry with those that the table does not have.
 
     Args:
         table: `own_table.Table` of the rows that train.
@@ -50,7 +50,8 @@ def preparation(table):
         raw[name] = keras.Input((), dtype="string" if text else "float32", name=name)
         cells = ops.expand_dims(raw[name], -1)
         if text:
-            filled[name], seen[name] = cells, values
+            # Not "" among the names: the last of a vocabulary, it would be lost in a `.keras` file (Keras 3.15).
+            filled[name], seen[name] = cells, np.where(values == "", next(value for value in values if value), values)
             features[name] = keras.utils.FeatureSpace.string_categorical(num_oov_indices=1, output_mode="one_hot")
             continue
         missing, mean = np.isnan(values), float(np.nanmean(values))
