@@ -4,7 +4,7 @@
 
 Nothing is downloaded: trained on Latin, Greek and Cyrillic letters, tested on Armenian and Georgian ones, in about 4
 minutes on two cores for each seed. The baseline is the nearest neighbour in pixels, which trains nothing; one that is
-harder to beat is SimpleShot, in `recipes/learn_letters.py` on the same letters. The export adapts inside its graph.
+harder to beat is SimpleShot, in `recipes/learn_photos.py` on the same letters. The export adapts inside its graph.
 
 Omniglot, first-order MAML, ANIL and Reptile: `recipes/studies/learn_to_adapt.py`, whose measured numbers are in
 `results/learn_to_adapt/`.

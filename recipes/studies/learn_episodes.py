@@ -6,14 +6,15 @@
     python -m keras_transfer.recipes.studies.learn_episodes --data pacs --backbone hub:<folder or handle> \\
         --shots 5 --ways 7
 
-By default nothing is downloaded: the letters of `recipes/learn_letters.py`, in about 15 minutes on two cores. `--data
+By default nothing is downloaded: the letters of `recipes/learn_photos.py`, in about 25 minutes on two cores. `--data
 omniglot` reads Omniglot from `KERAS_TRANSFER_DATA` or downloads it (15 MB), and takes about half an hour for each
 method and seed. `--data pacs` learns a layer on the features of a pretrained backbone, which runs once: trained on
 photos, tested on art paintings, which need the folder `pacs` there.
 
 The baselines: the same encoder, trained to classify the training classes, with SimpleShot, the nearest neighbour and a
-fine-tuned linear head on its features; and the nearest neighbour in pixels. On PACS, the same on the backbone's
-features. Measured numbers: `results/learn_episodes/<data>_<shots>.json`, shown in the README.
+logistic regression of its features, fitted to the examples of each episode with the penalty that the calibration part
+likes best; and the nearest neighbour in pixels. On PACS, the same on the backbone's features. Measured numbers:
+`results/learn_episodes/<data>_<shots>.json`, shown in docs/few_shot.md.
 """
 
 import dataclasses
@@ -27,17 +28,15 @@ import numpy as np
 from keras import layers
 
 import keras_transfer as kt
-from keras_transfer.recipes import episodes, learn_letters, pictures, runs
-from keras_transfer.recipes.learn_letters import LOSS, SIZES
+from keras_transfer.recipes import episodes, pictures, runs
 
 PACS = ("photo", "cartoon", "art_painting")  # to train, to calibrate, to test
 # Ways and shots of the test, and of the requests that the export is verified on.
+SIZES = ((5, 1), (5, 5), (20, 1), (20, 5))
 TESTS = {"glyphs": SIZES, "omniglot": SIZES, "pacs": ((5, 1), (5, 5), (7, 1), (7, 5))}
 UNSEEN = dict.fromkeys(TESTS, ((3, 2), (7, 1), (10, 4))) | {"pacs": ((3, 2), (7, 1), (4, 4))}
 SHOTS = (1, 2, 3, 5, 10)  # of the picture of accuracy against shots, 5-way
-FROZEN = ("simple_shot", "nearest_neighbour", "linear_head")  # baselines on one encoder
-# Of the linear head: the rates, on features of length 1, are chosen on the calibration part.
-RATES, HEAD_STEPS = (3.0, 30.0, 300.0), 20
+FROZEN = ("simple_shot", "nearest_neighbour", "logistic_regression")  # baselines on one encoder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,23 +108,16 @@ def backbone(config):
 
 def build(config):
     """Returns a new encoder: that of the letters, or on the features of a pretrained backbone one linear layer."""
-    if config.data == "pacs":
-        return keras.Sequential([keras.Input((1024,)), layers.LayerNormalization(), layers.Dense(256)])
-    return learn_letters.build(config.precision)
+    return episodes.build_layer(1024) if config.data == "pacs" else episodes.build(config.precision)
 
 
-def few_shot(arm, encoder, ways=None, rate=None):
-    """Returns the few-shot model of an arm on an encoder; ways and rate are those of a linear head."""
+def few_shot(arm, encoder):
+    """Returns the few-shot model of an arm on an encoder."""
     if arm in ("prototypical", "simple_shot"):
         return kt.models.PrototypicalNetwork(encoder)
     if arm == "matching":
         return kt.models.MatchingNetwork(encoder)
-    if arm in ("nearest_neighbour", "pixels"):
-        return kt.models.MatchingNetwork(encoder, temperature=0.01)
-    head = [keras.Input(encoder.output_shape[1:]), layers.Dense(ways, kernel_initializer="zeros")]
-    model = kt.models.ANIL(encoder, keras.Sequential(head), rate=rate, test_steps=HEAD_STEPS)
-    model.compile(loss=LOSS)
-    return model
+    return kt.models.MatchingNetwork(encoder, temperature=0.01)  # the nearest neighbour
 
 
 def protocol(config, normalization, seed):
@@ -144,25 +136,25 @@ def features(encoder, data):
     return kt.backbones.cached_features(encoder, data, batch_size=512, verbose=False)
 
 
-def measure(config, arm, seed, data, sizes, rate=None):
-    """Measures an arm on episodes of features of classes never seen."""
-    identity = keras.Sequential([keras.Input(data[0].shape[1:]), layers.Identity()])
+def measure(config, arm, seed, data, sizes, known=None):
+    """Measures an arm on episodes of features of classes never seen; the penalties are chosen on those of `known`."""
     normalization = "none" if arm == "pixels" or config.data == "pacs" else "moving averages"
     card = protocol(config, normalization, seed)
     card |= {"train_ways": config.ways, "train_shots": config.shots, "steps": config.steps}
-    made = functools.cache(lambda ways: few_shot(arm, identity, ways, rate))  # a graph serves many sizes
-    reports = []
-    for ways, shots, queries, number in sizes:
-        stream = kt.streams.episodes(*data, ways, shots, queries, 10, batches=number // 10, seed=seed)
-        model = made(ways if arm == "linear_head" else None)
-        reports.append(kt.report.FewShotReport.measure(model, stream, **card))
+    model, reports = few_shot(arm, episodes.identity(data[0].shape[1])), []
+    for *size, number in sizes:
+        if arm == "logistic_regression":
+            choosing = min(number, 100)
+            penalty = episodes.choose_penalty(known, episodes.allowed(known[1], *size), choosing, seed)
+            reports.append(episodes.logistic_regression(data, size, penalty, number, seed, card | {"penalty": penalty}))
+        else:
+            reports += episodes.measure(model, data, [size], number, seed, card)
     return reports
 
 
 def main(config):
     """Trains and tests every arm, draws, exports and verifies; returns the record."""
-    if config.steps > 100 and config.steps % 100:
-        raise ValueError(f"Expected `steps` in hundreds; received {config.steps}.")
+    episodes.check_steps(config.steps)
     run = runs.Run(config, "learn_episodes", f"{config.data}_{config.shots}")
     training, validation, test = load(config)
     sizes = [(ways, shots, 15, config.test_episodes) for ways, shots in TESTS[config.data]]
@@ -170,17 +162,18 @@ def main(config):
     new, first = functools.partial(build, config), config.seeds[0]
     record, histories, tests, by_shots, kept = {}, {}, {}, {}, None
 
-    def tested(arm, seed, encoded, seconds, rate=None):
+    def tested(arm, seed, encoded, seconds, known=None):
         count = len(TESTS[config.data])
         asked = sizes if seed == first else sizes[:count]
-        reports = [r.to_dict() for r in measure(config, arm, seed, encoded, asked, rate)]
-        found = {"seed": seed, "seconds": seconds, "reports": reports[:count]} | ({"rate": rate} if rate else {})
+        reports = [r.to_dict() for r in measure(config, arm, seed, encoded, asked, known)]
+        found = {"seed": seed, "seconds": seconds, "reports": reports[:count]}
         print(f"{arm}, seed {seed}: " + ", ".join(f"{100 * r['accuracy']:.2f} %" for r in reports[:count]), flush=True)
         return {"test": found, "by_shots": [report["accuracy"] for report in reports[count:]]}
 
     def method(arm, seed):
         start = time.perf_counter()
-        encoder, history = learn_letters.train(config, seed, training, functools.partial(few_shot, arm), new)
+        make, rotations = functools.partial(few_shot, arm), config.data != "pacs"
+        encoder, history = episodes.train(config, seed, training, new, make, rotations)
         found = tested(arm, seed, features(encoder, test), time.perf_counter() - start)
         networks = {"encoder": encoder} if (arm, seed) == (config.method[0], first) else {}
         return {"arms": {arm: found}, "histories": {arm: history}}, networks
@@ -188,18 +181,16 @@ def main(config):
     def baselines(seed):
         start, fits = time.perf_counter(), {}
         if config.data == "pacs":
-            encoder = keras.Sequential([keras.Input((1024,)), layers.Identity()])
+            encoder = episodes.identity(1024)
         else:
-            encoder, fits["classifier"] = learn_letters.train_classifier(config, seed, training, new)
+            encoder, fits["classifier"] = episodes.train_classifier(config, seed, episodes.turned(*training), new)
         seconds = time.perf_counter() - start
         simple = kt.models.simple_shot(encoder, encoder.predict(training[0], batch_size=512, verbose=0))
-        chosen_on = [(5, 5, 15, 200)]
         known, unknown = (features(simple, data) for data in (validation, test))
-        scores = {r: measure(config, "linear_head", seed, known, chosen_on, r)[0].mean for r in RATES}
         found = {
             "simple_shot": tested("simple_shot", seed, unknown, seconds),
             "nearest_neighbour": tested("nearest_neighbour", seed, features(encoder, test), seconds),
-            "linear_head": tested("linear_head", seed, unknown, seconds, max(RATES, key=scores.get)),
+            "logistic_regression": tested("logistic_regression", seed, unknown, seconds, known),
         }
         return {"arms": found, "histories": fits}, {}
 

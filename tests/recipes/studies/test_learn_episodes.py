@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from keras_transfer.recipes import episodes
 from keras_transfer.recipes.studies import learn_episodes
 from tests.recipes.runs import check_run, folders
 
@@ -22,15 +23,15 @@ def test_a_short_run(tmp_path, monkeypatch):
             for report in tested["reports"]:
                 assert report["episodes"] == 20 and report["transductive"] is False and 0 <= report["accuracy"] <= 1
                 assert report["protocol"]["batch_norm"] == ("none" if arm == "pixels" else "moving averages")
-    assert record["tests"]["linear_head"][0]["rate"] in learn_episodes.RATES
+    penalties = [report["protocol"]["penalty"] for report in record["tests"]["logistic_regression"][0]["reports"]]
+    assert set(penalties) <= set(episodes.PENALTIES)
     assert record["export"]["differences"]["classify_episode"] <= 1e-5
 
 
 @pytest.mark.parametrize("arm", ["prototypical", "matching", *learn_episodes.FROZEN, "pixels"])
 def test_features_that_are_the_class_are_always_right(arm):
-    """On one-hot features of the classes, also a linear head, which has to learn in each episode which is which."""
     data = np.repeat(np.eye(8, dtype="float32"), 20, axis=0), np.repeat(np.arange(8), 20)
-    (report,) = learn_episodes.measure(learn_episodes.Config(), arm, 0, data, [(5, 1, 5, 20)], 3.0)
+    (report,) = learn_episodes.measure(learn_episodes.Config(), arm, 0, data, [(5, 1, 5, 20)], data)
     assert report.mean == 1.0
 
 
