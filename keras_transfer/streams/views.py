@@ -23,9 +23,9 @@ def views(images, augment, batch_size=256, labels=None, seed=None, shuffle_buffe
         images: array `(rows, ...)`, uint8 or float. For more than memory holds: `kt.datasets.ImageFiles`, which are
             read as they are needed and shuffled whole; or an unbatched `tf.data.Dataset` of images, or, with labels, of
             `(image, label)`.
-        augment: layer or function from a batch of images to a batch of views: `kt.layers.contrastive_views`, which is
-            right for most colour and grey images, or a `keras.Sequential` of `kt.layers.RandomResizedCrop` and Keras's
-            own augmentation layers.
+        augment: layer or function from a batch of images to a batch of views: `kt.layers.contrastive_views`, ready for
+            colour and for grey images, or a `keras.Sequential` of `kt.layers.RandomResizedCrop` and Keras's own
+            augmentation layers.
         batch_size: int of at least 2, images in a batch.
         labels: integer array `(rows,)`, for `kt.models.SupCon`; None for methods without labels. A dataset brings its
             own.
