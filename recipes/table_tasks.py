@@ -96,14 +96,12 @@ def without_network(labels, task, x, y, test):
         line, _ = kt.metrics.tuned_probe(rows, answers, penalties=PENALTIES, folds=FOLDS)
         with threadpool_limits(1):  # several wait for one another where the machine is busy
             trees = HistGradientBoostingClassifier(random_state=0).fit(rows, answers)
-        models = {LINEAR: line, TREES: trees}
-        return {arm: float(model.score(tests[known], test[task][known])) for arm, model in models.items()}
+        fitted = {LINEAR: line, TREES: trees}
+        return {arm: float(one.score(tests[known], test[task][known])) for arm, one in fitted.items()}
     line = make_pipeline(StandardScaler(), RidgeCV(np.logspace(-2, 5, 15))).fit(rows, answers)
     with threadpool_limits(1):
         trees = HistGradientBoostingRegressor(random_state=0).fit(rows, answers)
-    return {
-        arm: labels.score(task, test[task], model.predict(tests)) for arm, model in ((LINEAR, line), (TREES, trees))
-    }
+    return {arm: labels.score(task, test[task], one.predict(tests)) for arm, one in ((LINEAR, line), (TREES, trees))}
 
 
 def arms_of(task, tests, plain):

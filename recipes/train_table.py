@@ -90,21 +90,22 @@ def load(config, folder):
 
 
 def build(x, labels, tasks):
-    """Returns a new built model of some tasks, or of the only one."""
-    heads = {task: layers.Dense(len(labels.classes.get(task, "1"))) for task in tasks}
-    encoder = table_network.encoder(x)
+    """Returns a new built model of some tasks, or of the only one, and the networks that it is made of."""
+    encoder, missing = table_network.encoder(x), {task: labels.missing()[task] for task in tasks}
+    features = keras.Input(encoder.output.shape[1:])
+    heads = {task: keras.Sequential([features, layers.Dense(len(labels.classes.get(task, "1")))]) for task in tasks}
     if len(heads) == 1:
         (head,) = heads.values()
-        return keras.Model(encoder.input, head(encoder.output))
-    model = kt.models.SharedEncoder(encoder, heads, missing={task: labels.missing()[task] for task in tasks})
+        return keras.Model(encoder.input, head(encoder.output)), {}
+    model = kt.models.SharedEncoder(encoder, heads, missing=missing)
     model({name: rows[:1].astype("float32") for name, rows in x.items()})
-    return model
+    return model, {"encoder": encoder, **{f"head_{task}": head for task, head in heads.items()}}
 
 
 def train(config, seed, rate, labels, tasks, x, y):
-    """Trains a model of some tasks; returns it, its history and the seconds."""
+    """Trains a model of some tasks; returns it, the networks that it is made of, its history and the seconds."""
     keras.utils.set_random_seed(seed)
-    model = build(x, labels, tasks)
+    model, networks = build(x, labels, tasks)
     rows = np.any([labels.there(task, y[task]) for task in tasks], axis=0)
     x, y = {name: part[rows] for name, part in x.items()}, {task: y[task][rows] for task in tasks}
     data = keras.tree.map_structure(tf.convert_to_tensor, (x, y if len(tasks) > 1 else y[tasks[0]]))
@@ -122,7 +123,7 @@ def train(config, seed, rate, labels, tasks, x, y):
     fitted = model.fit(
         stream, epochs=epochs, steps_per_epoch=config.steps // epochs, shuffle=False, verbose=0, callbacks=[told]
     )
-    return model, fitted.history, time.perf_counter() - start
+    return model, networks, fitted.history, time.perf_counter() - start
 
 
 def scores(model, labels, tasks, x, y):
@@ -163,11 +164,11 @@ def main(config):
         return {"validation": liked, "rate": config.rates[int(np.argmax(liked))]}, {}
 
     def compute(arm, seed):
-        model, history, took = train(config, seed, rates[arm], labels, arms[arm], x["train"], y["train"])
+        model, made_of, history, took = train(config, seed, rates[arm], labels, arms[arm], x["train"], y["train"])
         measured = {"scores": scores(model, labels, arms[arm], x["test"], y["test"]), "seconds": took}
         measured["parameters"] = int(sum(np.prod(v.shape) for v in model.trainable_variables))
         first = arm == SHARED and seed == config.seeds[0]
-        return {**measured, "history": history if arm == SHARED else {}}, {"model": model} if first else {}
+        return {**measured, "history": history if arm == SHARED else {}}, made_of if first else {}
 
     def without():
         vectors = any(part.ndim == 2 for part in x["train"].values())
@@ -185,8 +186,8 @@ def main(config):
             print(f"seed {seed}, {arm}: {one['scores']}", flush=True)
     record, figures, text = compare(labels, found, plain)
     record |= {"rows": {side: len(next(iter(part.values()))) for side, part in y.items()}, "rates": rates}
-    shared = networks["model"]
-    served = serve(labels, shared, table_network.from_raw(raw["test"], prepare, backbone, picture, shared.encoder))
+    whole = table_network.from_raw(raw["test"], prepare, backbone, picture, networks["encoder"])
+    served = serve(labels, whole, {task: networks[f"head_{task}"] for task in labels.tasks})
     rows = {name: part[:64] for name, part in raw["test"].items()}
     return run.finish(record, figures, text, model=served, x=rows, classes=labels.classes)
 
@@ -220,14 +221,12 @@ def compare(labels, found, plain):
     return record, figures, text
 
 
-def serve(labels, model, whole):
+def serve(labels, whole, heads):
     """Returns the model of all tasks from raw inputs to logits, and to values in their own unit."""
-    heads = {}
-    for task, head in model.heads.items():
-        mean, deviation = labels.scale.get(task, (0.0, 1.0))
-        unit = [layers.Rescaling(deviation, mean)] if task in labels.scale else []
-        heads[task] = keras.Sequential([keras.Input((table_network.UNITS,)), head, *unit])
-    served = kt.models.SharedEncoder(whole, heads, missing=model.missing)
+    for task, (mean, deviation) in labels.scale.items():
+        heads[task] = keras.Sequential([*heads[task].layers, layers.Rescaling(deviation, mean)])
+        heads[task].build((None, table_network.UNITS))
+    served = kt.models.SharedEncoder(whole, heads, missing=labels.missing())
     served.build({name: tuple(one.shape) for name, one in whole.input.items()})
     return served
 
