@@ -79,7 +79,9 @@ class Candidate:
         """The features `(views * n, dim)`, those of the pictures themselves first; views are made and forgotten."""
         found = [kt.backbones.cached_features(self.encoder, self.x, verbose=False)]
         for _ in range(self.views - 1):
-            view = np.concatenate([np.array(self.augment(part, training=True)) for part in _batches(self.x)])
+            view = np.concatenate(
+                [np.array(self.augment(part.astype("float32"), training=True)) for part in _batches(self.x)]
+            )
             found.append(kt.backbones.cached_features(self.encoder, np.clip(view, 0, 255), verbose=False))
         return np.concatenate(found)
 

@@ -17,7 +17,7 @@ import dataclasses
 import math
 import pathlib
 import time
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import keras
 import numpy as np
@@ -47,7 +47,7 @@ STEP = 4  # times what a batch takes forwards, about: a training step of the upp
 class Pictures(own_pictures.Options):
     """Your own pictures; the backbones that see them are a setting of their own."""
 
-    backbone: str = dataclasses.field(default="small_cnn", init=False)
+    backbone: ClassVar[None] = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,9 +56,9 @@ class Config:
 
     data: Pictures = Pictures()
     backbones: tuple[str, ...] | None = None
-    """Backbones to choose from: `small_cnn` (untrained), `applications:MobileNetV2` (ImageNet weights, which Keras
-    downloads), `hub:<folder or handle>`, `keras_hub:<preset>` or `file:<path>.keras`; without pictures of yours
-    `letters`, too. By default the first two."""
+    """Networks to choose from: `small_cnn` (untrained), `applications:MobileNetV2` (ImageNet weights, which Keras
+    downloads), `hub:<folder or handle>`, `keras_hub:<preset>` or `file:<path>.keras`. By default the first two; without
+    `--images` also `letters`, the small CNN that has learned to read others."""
     minutes: float = 15.0
     """Budget. What does not fit is left out, and said."""
     candidates: int = 2
@@ -338,7 +338,9 @@ def main(config):
     by_arm = {arm_label(arm): found for arm, found in metrics.items()}
     report = kt.report.TransferReport(by_arm, baselines, "accuracy", extra)
     shown, truth = data.test[:200], data.test_labels[:200]
-    views = np.clip(np.array(by_name[chosen[0]].augment(data.x[:200], training=True)), 0, 255).astype("uint8")
+    views = np.clip(np.array(by_name[chosen[0]].augment(data.x[:200].astype("float32"), training=True)), 0, 255).astype(
+        "uint8"
+    )
     figures = {
         "samples": pictures.samples({"labelled": data.x[:200], "views": views}),
         "scores": scores_figure(scores),

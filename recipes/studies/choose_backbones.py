@@ -38,6 +38,7 @@ from keras_transfer.recipes.candidates import recommend, score, shortlist
 
 SIZE = 64
 LETTERS = 2000  # Georgian ones
+MODERN = [chr(code) for code in (*range(0x391, 0x3CA), *range(0x410, 0x450))]  # Greek and Cyrillic letters
 DATA = ("art_painting", "cartoon", "office", "emoji", "svhn", "georgian")
 UPPER = {  # what is fine-tuned: all above this layer
     "mobilenet": "conv_pw_6_relu",
@@ -122,12 +123,13 @@ def _letters(letters, number, seed):
 
 def pretrain(config):
     """Returns a small CNN that has learned to read Greek and Cyrillic letters."""
-    letters = kt.datasets.script_letters("greek") + kt.datasets.script_letters("cyrillic")
+    every = kt.datasets.script_letters("greek") + kt.datasets.script_letters("cyrillic")
+    letters = [letter for letter in every if letter in MODERN]
     images, labels = _letters(letters, config.pretraining_images, 0)
     encoder = kt.backbones.small_cnn((SIZE, SIZE, 3))
-    model, steps = keras.Sequential([encoder, layers.Dense(len(letters))]), 4 * -(-len(images) // 128)
+    model, steps = keras.Sequential([encoder, layers.Dense(len(letters))]), 4 * -(-len(images) // 32)
     finetune_letters.compile_model(model, keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(3e-3, steps)))
-    model.fit(images, labels, batch_size=128, epochs=4, verbose=2)
+    model.fit(images, labels, batch_size=32, epochs=4, verbose=2)
     return encoder
 
 

@@ -32,7 +32,7 @@ def test_summary_ranks_backbones_and_measures_the_regret():
 
 def test_study(tmp_path, monkeypatch):
     monkeypatch.setattr(choose_backbones, "LETTERS", 120)
-    monkeypatch.setattr(kt.datasets, "script_letters", {"georgian": "ABCD", "greek": "EF", "cyrillic": "GH"}.get)
+    monkeypatch.setattr(kt.datasets, "script_letters", {"georgian": "ABCD", "greek": "ΕΦ", "cyrillic": "ДЖ"}.get)
     config = choose_backbones.Config(
         data="georgian",
         backbones=("letters", "untrained"),
