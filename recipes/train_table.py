@@ -17,6 +17,7 @@ takes the columns as they are in the file, strings and gaps among them.
 import dataclasses
 import functools
 import pathlib
+import tempfile
 import time
 
 import keras
@@ -46,7 +47,7 @@ class Config:
     leave_out: tuple[str, ...] | None = None
     """Columns that are no inputs, such as what is known only after the answer."""
     image_column: str | None = None
-    """Column of the paths of pictures, which start from the folder of the file."""
+    """Column of the paths of pictures, which start from the folder of the file; they are read into memory."""
     image_size: int = 64
     """Side in pixels that pictures are reduced to."""
     backbone: str = "small_cnn"
@@ -74,18 +75,18 @@ class Config:
     """Folder of an interrupted run to go on with, `<runs>/<name>`, with the same settings; by default a new run."""
 
 
-def load(config, folder):
-    """Returns the rows that train and those that test; a `folder` takes the table of the default."""
+def load(config):
+    """Returns the rows that train and those that test."""
     if not 0 < config.test_share < 1:
         raise ValueError(f"Expected --test-share between 0 and 1; received {config.test_share}.")
     if config.csv is None and config.tasks is None:
-        csv, tasks = own_table.wine(folder)
+        with tempfile.TemporaryDirectory() as folder:
+            table = own_table.load(*own_table.wine(folder))
     elif config.csv is None or config.tasks is None or len(config.tasks) < 2:
         raise ValueError(f"Expected --csv with at least two --tasks; received {config.csv} and {config.tasks}.")
     else:
-        csv, tasks = config.csv, config.tasks
-    chosen = (config.regression or (), config.categories or (), config.leave_out or ())
-    table = own_table.load(csv, tasks, *chosen, config.image_column, config.image_size, config.group_column)
+        chosen = (config.tasks, config.regression or (), config.categories or (), config.leave_out or ())
+        table = own_table.load(config.csv, *chosen, config.image_column, config.image_size, config.group_column)
     return [table.subset(side) for side in own_table.split(table, config.test_share)]
 
 
@@ -136,7 +137,7 @@ def scores(model, labels, tasks, x, y):
 def main(config):
     """Trains all models, compares, draws, exports and verifies; returns the record."""
     run = runs.Run(config, "train_table", config.csv.stem if config.csv else "wine")
-    train_rows, test_rows = load(config, run.folder)
+    train_rows, test_rows = load(config)
     picture = config.image_column and table_network.served_name(config.image_column)
     raw = {"train": table_network.raw_inputs(train_rows, picture), "test": table_network.raw_inputs(test_rows, picture)}
     prepare, backbone = table_network.preparation(train_rows), None
@@ -217,7 +218,14 @@ def compare(labels, found, plain):
         "histories": histories,
     }
     figures = {"curves": pictures.curves({SHARED: histories}), **{task: one.draw() for task, one in reports.items()}}
-    text = "\n\n".join([f"{task}\n{one}" for task, one in reports.items()] + [told(parameters, seconds)])
+    texts = [f"{task}\n{one}" for task, one in reports.items()]
+    if not texts:  # of one seed
+        texts = [
+            f"{task} ({labels.metric(task)}): "
+            + ", ".join(f"{arm} {next(iter(seeds.values())):.3f}" for arm, seeds in arms.items())
+            for task, arms in by_task.items()
+        ]
+    text = "\n\n".join([*texts, told(parameters, seconds)])
     return record, figures, text
 
 

@@ -34,7 +34,7 @@ def shoes(folder):
     return path
 
 
-def test_a_short_run(tmp_path):
+def test_a_short_run(tmp_path, capsys):
     """Raw columns go into the export: strings, numbers, gaps and pictures; one seed, so that there are no reports."""
     config = train_table.Config(
         csv=shoes(tmp_path / "mine"),
@@ -53,7 +53,8 @@ def test_a_short_run(tmp_path):
     assert set(record["scores"]["price"]) == {"single", "linear", "boosted trees", "shared"}
     assert record["rows"] == {"train": 48, "test": 12}
     assert set(record["export"]["differences"]) == {"kind_of", "price", "serving_default", "embed"}
-    _, test = train_table.load(config, None)
+    assert f"price (r2): single {record['scores']['price']['single'][0]:.3f}, linear " in capsys.readouterr().out
+    _, test = train_table.load(config)
     raw = table_network.raw_inputs(test, "file")
     assert set(raw) == {"colour", "file", "the_size"} and np.isnan(raw["the_size"]).any() and "" in raw["colour"]
     answers = served(version)(**{**raw, "colour": raw["colour"].tolist()})
@@ -192,6 +193,6 @@ def test_a_report_for_each_task():
 def test_bad_settings(tmp_path):
     for change in ({"tasks": ("a", "b")}, {"csv": tmp_path / "t.csv"}, {"csv": tmp_path / "t.csv", "tasks": ("a",)}):
         with pytest.raises(ValueError, match="Expected --csv with at least two --tasks"):
-            train_table.load(train_table.Config(**change), tmp_path)
+            train_table.load(train_table.Config(**change))
     with pytest.raises(ValueError, match="--test-share between 0 and 1; received 1.0"):
-        train_table.load(train_table.Config(test_share=1.0), tmp_path)
+        train_table.load(train_table.Config(test_share=1.0))
