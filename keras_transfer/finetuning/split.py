@@ -31,28 +31,37 @@ def split(encoder, depth=0.5):
     model.fit(kept, labels, epochs=10)  # and keras.Sequential([lower, model]) is the whole
     ```
     """
-    between = cut(encoder, depth)
-    if between is None:
-        return None, encoder
-    return keras.Model(encoder.inputs, between), keras.Model(between, encoder.outputs[0])
+    place = cut(encoder, depth)
+    return (None, encoder) if place is None else (part(encoder, None, place), part(encoder, place, None))
 
 
 def cut(encoder, depth):
-    """Returns the tensor between the parts of `split`; None where there is no such tensor."""
+    """Returns the place, among the encoder's layers, of the last one below a cut; None where there is no such cut."""
     check_number(depth, "depth", above=0, most=1)
-    inner = encoder.layers if isinstance(encoder, keras.Model) else []
+    inner = encoder.layers if isinstance(encoder, keras.Model) and len(encoder.inputs or ()) == 1 else []
     learned = [place for place, layer in enumerate(inner) if _has_kernel(layer)]
     trained = max(1, round(depth * len(learned)))
     if trained >= len(learned):
         return None
-    for place in range(learned[-trained] - 1, 0, -1):
+    for place in range(learned[-trained] - 1, -1, -1):
+        if isinstance(inner[place], keras.layers.InputLayer):
+            return None
         try:
-            between = inner[place].output
-            keras.Model(encoder.inputs, between), keras.Model(between, encoder.outputs[0])
+            part(encoder, None, place), part(encoder, place, None)
         except (ValueError, AttributeError):  # another tensor goes past it, or Keras never called the layer
             continue
-        return between
+        return place
     return None
+
+
+def part(encoder, after, last):
+    """Returns the model of what comes after one place of an encoder up to another; None is its input, or its output."""
+    if isinstance(encoder, keras.Sequential):
+        layers = encoder.layers[0 if after is None else after + 1 : None if last is None else last + 1]
+        shape = encoder.input_shape if after is None else encoder.layers[after].output.shape
+        return keras.Sequential([keras.Input(shape[1:]), *layers])
+    inputs = encoder.inputs[0] if after is None else encoder.layers[after].output
+    return keras.Model(inputs, encoder.outputs[0] if last is None else encoder.layers[last].output)
 
 
 def _has_kernel(layer):

@@ -12,7 +12,7 @@ from keras import ops
 from keras_transfer.checks import check_integer, check_number
 from keras_transfer.finetuning.freezing import train_only
 from keras_transfer.finetuning.interpolation import interpolate
-from keras_transfer.finetuning.split import cut
+from keras_transfer.finetuning.split import cut, part
 from keras_transfer.finetuning.statistics import reestimate_batch_norm
 from keras_transfer.keras_internals import all_layers
 from keras_transfer.metrics.probes import linear_probe, probe_head, tuned_probe
@@ -70,7 +70,7 @@ def tune(
     y,
     augment=None,
     views=16,
-    depths=(0.5,),
+    depths=(0.5, 0.25),
     rates=(3e-4, 1e-3),
     steps=(100,),
     shares=(0.5, 1.0),
@@ -86,10 +86,10 @@ def tune(
     whichever is better, is the head that everything begins from. Then the upper part of the encoder trains with it, the
     statistics of BatchNormalization are estimated anew, and the weights go back a share of the way.
 
-    Every depth, rate and number of steps trains on all folds but the first and is tried on that; the best one, and the
-    head, are then held out on the other folds too. Of shares (and of the head, as the last) that are within one
-    standard error of the best, paired by example, the first is taken: few labels tell little, so the order of the
-    arguments is what counts where they do. With fewer than 4 examples of a class nothing is chosen: the first
+    Every depth, rate and number of steps trains on all folds but the first and is tried on that; one of them goes
+    through the other folds too, on which the shares, and the head alone as the last, are held out. What is taken is
+    the first that is within one standard error of the best, paired by example: few labels tell little, so where they
+    do not tell, the order of the arguments counts. With fewer than 4 examples of a class nothing is chosen: the first
     of each is taken.
 
     What does not train runs once: below the cut the features of all views are kept in memory. That needs an encoder of
@@ -104,7 +104,7 @@ def tune(
         depths: floats above 0, at most 1: shares of the layers with a kernel that train, from the output.
         rates: floats, learning rates.
         steps: ints, training steps.
-        shares: floats above 0, at most 1, in the order of preference.
+        shares: floats above 0, at most 1, in the order of preference, as are depths, rates and steps.
         folds: int of at least 2.
         batch_size: int, rows in a step.
         groups: array `(rows,)` of what belongs together and is never held out in part, or None.
@@ -151,16 +151,16 @@ def tune(
     def right(way, fold):
         """Whether the held-out examples of a fold are told right, `{share: bools}`; share 0 is the head."""
         train = np.setdiff1d(np.arange(len(y)), fold)
-        part = parts[way.depth]
-        ends = part.fit(head.fitted(train), way, train, seed)
+        one = parts[way.depth]
+        ends = one.fit(head.fitted(train), way, train, seed)
         bar.add(1)
-        found = {share: part.predict(interpolate(*ends, share), fold) for share in (*shares, 0.0)}
+        found = {share: one.predict(interpolate(*ends, share), fold) for share in (*shares, 0.0)}
         return {share: answers == y[fold] for share, answers in found.items()}
 
     chosen, scores = ways[0], {}
     if held_out:
         first = {way: right(way, held_out[0]) for way in ways}
-        chosen = max(ways, key=lambda way: max(first[way][share].mean() for share in shares))
+        chosen = _preferred({way: max((first[way][share] for share in shares), key=np.mean) for way in ways})
         every = [first[chosen], *(right(chosen, fold) for fold in held_out[1:])]
         told = {share: np.concatenate([fold[share] for fold in every]) for share in (*shares, 0.0)}
         scores = {chosen._replace(share=share): float(one.mean()) for share, one in told.items()}
@@ -169,8 +169,8 @@ def tune(
     def fit(way):
         """Fine-tunes on all labels; returns the weights of the whole model before and after."""
         encoder.set_weights(untouched)  # another depth has changed them
-        part = parts[way.depth]
-        return tuple(part.whole(model, weights) for weights in part.fit(head.fitted(everything), way, everything, seed))
+        one = parts[way.depth]
+        return tuple(one.whole(model, weights) for weights in one.fit(head.fitted(everything), way, everything, seed))
 
     model, everything = keras.Sequential([encoder, logits]), np.arange(len(y))
     ends = fit(chosen)
@@ -223,13 +223,10 @@ def _folds(y, groups, folds):
 
 
 def _preferred(told):
-    """The first share whose answers are within a standard error of the best one's, paired by example."""
-    best = max(told.values(), key=np.mean)
-    for share, right in told.items():
-        behind = best.astype(float) - right
-        if behind.mean() <= behind.std(ddof=1) / np.sqrt(len(behind)):
-            return share
-    raise AssertionError("the best is as good as itself")
+    """The first key whose answers are within a standard error of the best one's, paired by example."""
+    best = max(told.values(), key=np.mean).astype(float)
+    behind = {key: best - right for key, right in told.items()}
+    return next(key for key, by in behind.items() if by.mean() <= by.std(ddof=1) / np.sqrt(len(by)))
 
 
 class _Head:
@@ -256,11 +253,10 @@ def _parts(encoder, head, depths, rows, y, views, batch_size):
     """Returns `{depth: _Part}` and the features of all rows, in one pass through the encoder as it is."""
     parts, below, inputs, upper = {}, None, rows, encoder
     for depth in sorted(depths, reverse=True):
-        between = cut(encoder, depth)
-        if between is not None and between is not below:
-            lower = keras.Model(encoder.inputs if below is None else below, between)
-            inputs = lower.predict(inputs, batch_size=64, verbose=0)
-            below, upper = between, keras.Model(between, encoder.outputs[0])
+        place = cut(encoder, depth)
+        if place is not None and place != below:
+            inputs = part(encoder, below, place).predict(inputs, batch_size=64, verbose=0)
+            below, upper = place, part(encoder, place, None)
         parts[depth] = _Part(upper, head, inputs, y, views, batch_size)
     return parts, upper.predict(inputs, batch_size=64, verbose=0)
 

@@ -19,15 +19,14 @@ import pathlib
 from typing import Literal
 
 import keras
-from keras import layers
 
 import keras_transfer as kt
-from keras_transfer.recipes import finetune_letters, pictures, runs
+from keras_transfer.recipes import finetune_letters, finetune_photos, pictures, runs
+from keras_transfer.recipes.finetune_photos import BASELINES
 
-BASELINES = ("logistic_regression", "logistic_regression_views")
 # Chosen on splits from 100 with 10 labels: names of the depths, rates from which is chosen, steps, batch size.
-PHOTOS = ({"quarter": 0.25, "half": 0.5}, (3e-4,), (100,), 16)
-LETTERS = ({"two_thirds": 0.67, "all": 1.0}, (3e-3, 1e-2), (1000,), 32)
+PHOTOS = ({"half": 0.5, "quarter": 0.25}, (3e-4,), (100,), 16)
+LETTERS = ({"all": 1.0, "two_thirds": 0.67}, (1e-2, 3e-3), (1000,), 32)
 SETTINGS = {"glyphs": LETTERS, **dict.fromkeys(("art_painting", "cartoon", "photo"), PHOTOS)}
 
 
@@ -65,13 +64,7 @@ def load(config, data):
     images, labels = kt.datasets.pacs(data, config.image_size)
     weights, shape = config.weights or "imagenet", (config.image_size, config.image_size, 3)
     backbone = kt.backbones.from_applications("MobileNet", weights, shape, layer="conv_pw_12_relu")
-    return images, labels, kt.datasets.PACS_CLASSES, backbone, photographs
-
-
-def photographs():
-    """Returns layers that change a photograph as another camera would."""
-    change = [layers.RandomFlip("horizontal"), layers.RandomBrightness(0.15), layers.RandomTranslation(0.1, 0.1)]
-    return change + [layers.RandomZoom((-0.3, 0.1)), layers.RandomRotation(0.04), layers.RandomContrast(0.2)]
+    return images, labels, kt.datasets.PACS_CLASSES, backbone, finetune_photos.photographs
 
 
 def measure(data, images, labels, few, rest, change, views, split, kept):
@@ -95,8 +88,8 @@ def measure(data, images, labels, few, rest, change, views, split, kept):
 
     chosen = tuned.chosen
     arms = {"tuned": accuracy(tuned.model.get_weights()) | {"seconds": tuned.seconds}}
-    for arm, probe in zip(BASELINES, (tuned.probes["plain"], tuned.probes["views"])):
-        arms[arm] = {"accuracy": float(probe.score(features[rest], labels[rest]))}
+    for arm, probe in BASELINES.items():
+        arms[arm] = {"accuracy": float(tuned.probes[probe].score(features[rest], labels[rest]))}
     for name, depth in depths.items():
         ends = tuned.ends if depth == chosen.depth else tuned.fit(chosen._replace(depth=depth))
         arms[name] = accuracy(ends[1])
@@ -126,7 +119,7 @@ def run_case(config, data, per_class, loaded):
         told = ", ".join(f"{arm} {measured['accuracy']:.3f}" for arm, measured in found["arms"].items())
         print(f"split {split}: {told}; {found['chosen']}", flush=True)
     metrics = {arm: metrics[arm] for arm in (*BASELINES, "tuned", *(arm for arm in metrics if arm not in BASELINES))}
-    report = kt.report.TransferReport(metrics, BASELINES, "accuracy", {"chosen": chosen})
+    report = kt.report.TransferReport(metrics, tuple(BASELINES), "accuracy", {"chosen": chosen})
     return run.finish(report, {"samples": pictures.samples(shown)})
 
 
