@@ -11,6 +11,8 @@ from keras_transfer.recipes import picture_split
 
 UNLABELLED = ("unlabelled", "unlabeled")
 BATCH = 256  # pictures in memory while they are checked
+MANY = 2000  # pictures, from which on reading them takes a while
+SHOWN = picture_split.SHOWN
 
 
 @dataclasses.dataclass(frozen=True)
@@ -209,8 +211,8 @@ def describe(train, test, unlabelled=None):
     counts = np.bincount(np.concatenate([train.labels, test.labels]), minlength=len(train.class_names))
     order = np.argsort(-counts, kind="stable")
     shown = [f"{train.class_names[place]} {counts[place]}" for place in order]
-    if len(shown) > 2 * picture_split.SHOWN:
-        shown = [*shown[: picture_split.SHOWN], "...", *shown[-picture_split.SHOWN :]]
+    if len(shown) > 2 * SHOWN:
+        shown = [*shown[:SHOWN], "...", *shown[-SHOWN:]]
     groups = "" if train.groups is None else f", {len(set(train.groups) | set(test.groups))} groups kept whole"
     more = "" if unlabelled is None else f", {len(unlabelled)} unlabelled"
     classes = f"{len(train.class_names)} classes ({', '.join(shown)})"
@@ -249,6 +251,8 @@ def readable(files, skip=False):
         ValueError: if some cannot be read, and are not to be skipped, or none can.
     """
     small, faults = [None] * len(files), {}
+    if len(files) > MANY:
+        print(f"Reading {len(files)} pictures ...", flush=True)
     for start in range(0, len(files), BATCH):
         rows = np.arange(start, min(start + BATCH, len(files)))
         try:
@@ -261,7 +265,7 @@ def readable(files, skip=False):
                     faults[row] = str(error)
     if faults:
         told = f"{len(faults)} of {len(files)} pictures that cannot be read:\n  " + "\n  ".join(
-            [*list(faults.values())[: picture_split.SHOWN], *(["..."] if len(faults) > picture_split.SHOWN else [])]
+            [*list(faults.values())[:SHOWN], *(["..."] if len(faults) > SHOWN else [])]
         )
         if not skip or len(faults) == len(files):
             raise ValueError(f"Expected pictures that can be read, or --skip-unreadable; received {told}")
@@ -272,15 +276,18 @@ def readable(files, skip=False):
 
 def warn_of_duplicates(first, second, first_thumbnails, second_thumbnails, first_does, second_does):
     """Prints how many pictures of the second set have a near duplicate in the first, and the first pairs."""
-    pairs = kt.datasets.near_duplicates(first_thumbnails, second_thumbnails)
-    if not len(pairs):
+    shown, pairs, copies = [], 0, 0
+    for start in range(0, len(second), BATCH):  # a film has more pairs than memory holds
+        found = kt.datasets.near_duplicates(first_thumbnails, second_thumbnails[start : start + BATCH])
+        pairs, copies = pairs + len(found), copies + len(set(found[:, 1].tolist()))
+        shown += [(first.paths[here], second.paths[start + there]) for here, there in found[: SHOWN - len(shown)]]
+    if not pairs:
         return
-    number = len(set(pairs[:, 1].tolist()))
     print(
-        f"Warning: {number} of {len(second)} pictures look like one on the other side of the split. If they are "
+        f"Warning: {copies} of {len(second)} pictures look like one on the other side of the split. If they are "
         "copies, the test flatters; groups keep copies together."
     )
-    for here, there in pairs[: picture_split.SHOWN]:
-        print(f"  {first.paths[here]} {first_does}, {second.paths[there]} {second_does}")
-    if len(pairs) > picture_split.SHOWN:
-        print(f"  and {len(pairs) - picture_split.SHOWN} pairs more", flush=True)
+    for here, there in shown:
+        print(f"  {here} {first_does}, {there} {second_does}")
+    if pairs > len(shown):
+        print(f"  and {pairs - len(shown)} pairs more", flush=True)

@@ -129,6 +129,17 @@ def test_near_duplicates_across_the_split_are_told(tmp_path, capsys):
     assert f"{more / 'x.png'} is unlabelled, {before.test.paths[0]} tests" in told
 
 
+def test_many_near_duplicates_are_counted(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(own_pictures, "BATCH", 2)
+    mine = folder(tmp_path / "mine", ant=1, bee=10)
+    for place in range(1, 20):
+        shutil.copy(mine / "ant" / "0.png", mine / "ant" / f"{place}.png")
+    data = load(options(mine))
+    told = capsys.readouterr().out
+    assert len(data.test) == 6 and "Warning: 4 of 6 pictures look like one" in told
+    assert told.count(" trains, ") == 5 and f"and {16 * 4 - 5} pairs more" in told
+
+
 def test_pictures_that_cannot_be_read(tmp_path, capsys):
     mine = folder(tmp_path, ant=6, bee=6)
     (mine / "ant" / "2.png").write_bytes(b"nothing")
