@@ -105,7 +105,7 @@ def load(config):
     if config.data.images is None:
         images, y, letters = finetune_letters.load()
         x = np.repeat(images, 3, axis=-1)
-        few, rest = finetune_letters.draw_split(finetune_letters.Config(), y, 0)
+        few, rest = finetune_letters.draw_split(10, y, 0)
         return Data(x[few], y[few], None, x[rest], y[rest], letters)
     found = own_pictures.load(config.data)
     train, test, more = found.train, found.test, found.unlabelled

@@ -106,9 +106,8 @@ def run_case(config, data, per_class, loaded):
     reached = images if lower is None else lower.predict(images, batch_size=64, verbose=0)
     kept = backbone, reached, upper.predict(reached, batch_size=128, verbose=0)
     metrics, chosen, shown = {}, {}, None
-    drawn = finetune_letters.Config(labels_per_class=per_class)
     for split in config.splits:
-        few, rest = finetune_letters.draw_split(drawn, labels, split)
+        few, rest = finetune_letters.draw_split(per_class, labels, split)
         views = max(2, min(config.views, 3000 // len(few)))
         shown = shown or {"labelled": images[few], "test": images[rest]}
         compute = functools.partial(measure, data, images, labels, few, rest, change, views, split, kept)

@@ -6,10 +6,10 @@ import pytest
 
 import keras_transfer as kt
 from keras_transfer.recipes import finetune_letters
-from keras_transfer.recipes.studies import finetune_photos
+from keras_transfer.recipes.studies import finetune_strategies
 from tests.recipes.runs import check_run, folders, served
 
-ARMS = typing.get_args(finetune_photos.Strategy)
+ARMS = typing.get_args(finetune_strategies.Strategy)
 SHORT = {"labels_per_class": 1, "views": 2, "steps": 6}
 HEAD = 128 * 44 + 44
 
@@ -23,25 +23,25 @@ def pretrained():
 @pytest.fixture(scope="module")
 def arms(pretrained):
     """Every arm on one split: the model that it serves and its metrics."""
-    config = finetune_photos.Config(strategy=ARMS, **SHORT)
-    data = finetune_photos.load(config)
-    drawn, found, head = finetune_photos.draw(config, data, 0), {}, None
-    for arm, head, measured, _ in finetune_photos.train_heads(config, 0, data, drawn, pretrained):
+    config = finetune_strategies.Config(strategy=ARMS, **SHORT)
+    data = finetune_strategies.load(config)
+    drawn, found, head = finetune_strategies.draw(config, data, 0), {}, None
+    for arm, measured, _, head in finetune_strategies.fit_heads(config, data, drawn, pretrained):
         found[arm] = head.get_weights(), measured
     for strategy in dict.fromkeys(arm.removesuffix("_interpolated") for arm in ARMS):
-        for arm, model, measured, _ in finetune_photos.tune(config, 0, strategy, data, drawn, pretrained, head):
+        for arm, model, measured, _ in finetune_strategies.tune(config, 0, strategy, data, drawn, pretrained, head):
             found[arm] = model.get_weights(), measured
     return found
 
 
 def test_costs_of_every_arm(arms):
-    assert set(arms) == {"head", "head_augmented", *ARMS}
+    assert set(arms) == {*finetune_letters.BASELINES, *ARMS}
     costs = {arm: measured for arm, (_, measured) in arms.items()}
     assert all(0 <= row["accuracy"] <= 1 and row["seconds"] > 0 and row["file_megabytes"] > 0 for row in costs.values())
     encoder = kt.backbones.small_cnn((28, 28, 1), dim=128)
     everything = sum(int(np.prod(w.shape)) for w in encoder.trainable_weights)
     norms = sum(int(np.prod(w.shape)) for w in encoder.trainable_weights if w.name in ("gamma", "beta"))
-    assert costs["head"]["trained_parameters"] == HEAD
+    assert costs["logistic_regression"]["trained_parameters"] == HEAD
     for arm in ("lp_ft", "full", "layerwise", "gradual", "l2sp"):
         assert costs[arm]["trained_parameters"] == everything + HEAD
     assert costs["norms"]["trained_parameters"] == norms + HEAD
@@ -68,48 +68,49 @@ def test_interpolated_weights_lie_halfway(arms, pretrained):
 def test_a_short_run(tmp_path, pretrained, monkeypatch):
     """The first arm is exported as it was before its weights were interpolated."""
     monkeypatch.setattr(finetune_letters, "pretrain", lambda config: pretrained)
-    config = finetune_photos.Config(strategy=("lora", "lora_interpolated"), splits=(0, 1), **SHORT, **folders(tmp_path))
-    report = finetune_photos.main(config)
-    assert set(report["runs"]) == {"head", "head_augmented", "lora", "lora_interpolated"}
+    config = finetune_strategies.Config(
+        strategy=("lora", "lora_interpolated"), splits=(0, 1), **SHORT, **folders(tmp_path)
+    )
+    report = finetune_strategies.main(config)
+    assert set(report["runs"]) == {*finetune_letters.BASELINES, "lora", "lora_interpolated"}
     pictures = ("samples", "curves", "predictions", "report")
-    version = check_run(tmp_path, "finetune_photos", "glyphs_small_cnn_1", report, pictures)
-    images, labels, _ = finetune_photos.load(config)
-    _, rest = finetune_letters.draw_split(config, labels, 0)
+    version = check_run(tmp_path, "finetune_strategies", "glyphs_small_cnn_1", report, pictures)
+    images, labels, _ = finetune_strategies.load(config)
+    _, rest = finetune_letters.draw_split(1, labels, 0)
     accuracy = (served(version)(images=images[rest])["class_id"] == labels[rest]).mean()
     assert accuracy == pytest.approx(report["runs"]["lora"]["0"]["accuracy"], abs=2 / len(rest))  # rounding
-    assert report["extra"]["settings"] == {arm: list(s) for arm, s in finetune_photos.SETTINGS["glyphs"].items()}
+    assert report["extra"]["settings"] == {arm: list(s) for arm, s in finetune_strategies.SETTINGS["glyphs"].items()}
 
 
 def test_photographs_are_augmented_in_their_own_way():
     images = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3)).astype("uint8")
-    views = finetune_photos.augment(finetune_photos.Config(data="pacs", views=3), images, split=0)
+    views = finetune_strategies.augment(finetune_strategies.Config(data="pacs", views=3), images, split=0)
     assert views.shape == (12, 32, 32, 3) and views.dtype == "uint8"
     np.testing.assert_array_equal(views[:4], images)
     assert not np.array_equal(views[4:8], images)
 
 
-def test_settings_of_the_baselines_are_fixed():
-    config = finetune_photos.Config(learning_rate=0.5, steps=7)
-    assert finetune_photos.settings(config, "head") == (1e-2, 7)
-    assert finetune_photos.settings(config, "full") == (0.5, 7)
-    assert finetune_photos.settings(finetune_photos.Config(), "norms") == (2e-2, 1980)
+def test_settings_are_those_asked_for():
+    config = finetune_strategies.Config(learning_rate=0.5, steps=7)
+    assert finetune_strategies.settings(config, "full") == (0.5, 7)
+    assert finetune_strategies.settings(finetune_strategies.Config(), "norms") == (2e-2, 1980)
 
 
 def test_bad_input():
     with pytest.raises(ValueError, match="at least 2 splits"):
-        finetune_photos.main(finetune_photos.Config(splits=(3,)))
+        finetune_strategies.main(finetune_strategies.Config(splits=(3,)))
     with pytest.raises(ValueError, match="`backbone` to be small_cnn, hub:... or mobilenet:...; received 'resnet'"):
-        finetune_photos.build(finetune_photos.Config(backbone="resnet"))
+        finetune_strategies.build(finetune_strategies.Config(backbone="resnet"))
 
 
 def test_groups_match_the_backbone():
     encoder = kt.backbones.small_cnn((28, 28, 1), dim=128)
-    groups = finetune_photos.GROUPS["small_cnn"]
+    groups = finetune_strategies.GROUPS["small_cnn"]
     optimizer = kt.finetuning.LayerwiseOptimizer("sgd", kt.finetuning.discriminative_rates(groups))
     optimizer.build(encoder.trainable_variables)
     mobilenet = keras.applications.MobileNet(weights=None, include_top=False, input_shape=(32, 32, 3))
     mobilenet = keras.Model(mobilenet.input, mobilenet.get_layer("conv_pw_12_relu").output)
-    groups = finetune_photos.GROUPS["mobilenet"]
+    groups = finetune_strategies.GROUPS["mobilenet"]
     optimizer = kt.finetuning.LayerwiseOptimizer("sgd", kt.finetuning.discriminative_rates(groups))
     optimizer.build(mobilenet.trainable_variables)
     assert None not in optimizer._patterns

@@ -1,7 +1,7 @@
 """Fine-tunes a pretrained backbone on a few labels of a new image domain, in every way, and exports the best known one.
 
-    python -m keras_transfer.recipes.studies.finetune_photos
-    python -m keras_transfer.recipes.studies.finetune_photos --data pacs --backbone hub:<folder or handle> \\
+    python -m keras_transfer.recipes.studies.finetune_strategies
+    python -m keras_transfer.recipes.studies.finetune_strategies --data pacs --backbone hub:<folder or handle> \\
         --splits 0 1 2 3 4 5 6 7 8 9
 
 By default nothing is downloaded: the letters of `recipes/finetune_letters.py`, in 5 to 10 minutes on two cores. `--data
@@ -10,8 +10,8 @@ about a minute for each split and strategy. `--backbone` is `small_cnn`, `hub:<h
 which is keras.applications.MobileNet up to `conv_pw_12_relu`: made of Keras layers, so it takes LoRA.
 
 Each split draws its labels anew and is tested on all other images of the domain. Every strategy sees the same augmented
-views. Measured numbers: `results/finetune_photos/<case>.json`, shown in the README; how the rates were chosen:
-`results/finetune_photos/selection.json`.
+views. Measured numbers: `results/finetune_strategies/<case>.json`, shown in the README; how the rates were chosen:
+`results/finetune_strategies/selection.json`.
 """
 
 import dataclasses
@@ -50,15 +50,11 @@ Strategy = Literal[
 ]
 SETTINGS = {  # learning rate and steps
     "glyphs": {
-        "head": (1e-2, 6000),
-        "head_augmented": (1e-2, 6000),
         "norms": (2e-2, 1980),
         "biases": (2e-2, 1980),
         **dict.fromkeys(("lp_ft", "upper", "full", "layerwise", "gradual", "l2sp", "lora"), (1e-2, 1980)),
     },
     "pacs": {
-        "head": (3e-3, 400),
-        "head_augmented": (1e-3, 1000),
         "upper": (5e-4, 300),
         "norms": (2e-3, 150),
         "biases": (2e-3, 150),
@@ -90,7 +86,7 @@ class Config:
     backbone: str = "small_cnn"
     """`small_cnn`, `hub:<folder or handle>` or `mobilenet:<weights file>`."""
     strategy: tuple[Strategy, ...] = ("lp_ft", "lp_ft_interpolated", "upper", "full", "norms", "lora")
-    """Ways to fine-tune; the first is exported. `lp_ft`: all weights, from the trained head; `upper`: the upper half of
+    """Ways to fine-tune; the first is exported. `lp_ft`: all weights, from the fitted head; `upper`: the upper half of
     the backbone, likewise; `interpolated`: weights averaged halfway to where they started. The baseline, a head alone
     on the plain images and one on their views, is always trained too."""
     labels_per_class: int = 10
@@ -110,12 +106,12 @@ class Config:
     then it stays as it was pretrained. By default those, for LoRA alone."""
     learning_rate: float | None = None
     """The learning rate of Adam at the start of a cosine decay to 0; by default that of each strategy in `SETTINGS`."""
-    runs: pathlib.Path = pathlib.Path("runs/finetune_photos")
+    runs: pathlib.Path = pathlib.Path("runs/finetune_strategies")
     """Folder in which each run makes a folder with its config, report, histories and pictures."""
     saved_models: pathlib.Path = pathlib.Path("saved_models")
-    """Folder for the export, `<saved_models>/finetune_photos/<version>/`."""
+    """Folder for the export, `<saved_models>/finetune_strategies/<version>/`."""
     results: pathlib.Path | None = None
-    """Folder that also gets the report, as `<results>/finetune_photos/<case>.json`; by default none."""
+    """Folder that also gets the report, as `<results>/finetune_strategies/<case>.json`; by default none."""
     resume: pathlib.Path | None = None
     """Folder of an interrupted run to go on with, `<runs>/<name>`, with the same settings; by default a new run."""
 
@@ -156,9 +152,7 @@ def augment(config, images, split):
 def settings(config, strategy):
     """Returns the learning rate and the steps."""
     rate, steps = SETTINGS[config.data][strategy]
-    if strategy not in BASELINES:
-        rate = config.learning_rate or rate
-    return rate, config.steps or steps
+    return config.learning_rate or rate, config.steps or steps
 
 
 def finetune(config, split, strategy, encoder, head, x, y):
@@ -206,28 +200,26 @@ class Split(NamedTuple):
 def draw(config, data, split):
     """Returns the `Split` of a number."""
     x, y, _ = data
-    few, rest = draw_split(config, y, split)
+    few, rest = draw_split(config.labels_per_class, y, split)
     return Split(few, rest, augment(config, x[few], split), np.tile(y[few], config.views))
 
 
-def train_heads(config, split, data, drawn, pretrained):
-    """Trains the baselines; yields arm, head, metrics and history."""
-    x, y, classes = data
+def fit_heads(config, data, drawn, pretrained):
+    """Fits the baselines; yields arm, metrics, score on images held out, and a head that answers as it does."""
+    x, y, _ = data
     encoder = build(config, pretrained)
     features = encoder.predict(x[drawn.rest], batch_size=128, verbose=0)
-    asked = {arm: settings(config, arm) for arm in BASELINES}
-    for arm, head, history, seconds in finetune_letters.train_heads(
-        config, split, encoder, drawn.views, drawn.labels, len(drawn.few), len(classes), asked
-    ):
-        measured = {"accuracy": accuracy(head, features, y[drawn.rest]), "seconds": seconds, **size(head)}
-        yield arm, head, measured, history
+    for arm, probe, score, seconds in finetune_letters.fit_probes(encoder, drawn.views, drawn.labels, len(drawn.few)):
+        head = keras.Sequential([keras.Input(features.shape[1:]), kt.metrics.probe_head(probe)])
+        accuracy = float(probe.score(features, y[drawn.rest]))
+        yield arm, {"accuracy": accuracy, "seconds": seconds, **size(head)}, score, head
 
 
 def tune(config, split, strategy, data, drawn, pretrained, head):
-    """Fine-tunes from a trained head; yields each arm of the strategy, the network to serve, metrics and history."""
+    """Fine-tunes from the fitted head; yields each arm of the strategy, the network to serve, metrics and history."""
     x, y, _ = data
     networks = build(config, pretrained), keras.models.clone_model(head)
-    if strategy != "full":  # from the trained head
+    if strategy != "full":  # from the fitted head
         networks[1].set_weights(head.get_weights())
     before = [network.get_weights() for network in networks]
     start = time.perf_counter()
@@ -262,11 +254,19 @@ def main(config):
         raise ValueError(f"Expected at least 2 splits for an interval; received {config.splits}.")
     domain = config.data if config.data == "glyphs" else config.domain
     case = f"{domain}_{config.backbone.partition(':')[0]}_{config.labels_per_class}"
-    run, pretrained = runs.Run(config, "finetune_photos", case), None
+    run, pretrained = runs.Run(config, "finetune_strategies", case), None
     x, y, classes = data = load(config)
     if config.backbone == "small_cnn":
         pretrained = run.part("pretraining", lambda: ({}, {"encoder": finetune_letters.pretrain(config)}))[1]["encoder"]
     metrics, histories, first, served, shown = {}, {}, config.strategy[0], None, None
+
+    def heads(split, drawn):
+        found, best = {}, None
+        for arm, measured, score, head in fit_heads(config, data, drawn, pretrained):
+            found[arm] = {"metrics": measured}
+            best = max(best or (score, head), (score, head), key=lambda pair: pair[0])
+            print(f"split {split}, {arm}: {measured['accuracy']:.3f} in {measured['seconds']:.0f} s", flush=True)
+        return found, {"head": best[1]}
 
     def part(split, train, kept):
         found, networks = {}, {}
@@ -283,17 +283,16 @@ def main(config):
     for split in config.splits:
         drawn = draw(config, data, split)
         shown = shown or drawn
-        heads = functools.partial(train_heads, config, split, data, drawn, pretrained)
-        compute = functools.partial(part, split, heads, BASELINES[-1])
-        found, networks = run.part(f"heads, split {split}", compute, split)
+        found, networks = run.part(f"heads, split {split}", functools.partial(heads, split, drawn), split)
         for strategy in strategies:
-            tuned = functools.partial(tune, config, split, strategy, data, drawn, pretrained, networks[BASELINES[-1]])
+            tuned = functools.partial(tune, config, split, strategy, data, drawn, pretrained, networks["head"])
             compute = functools.partial(part, split, tuned, first if split == config.splits[0] else None)
             more, ended = run.part(f"{strategy}, split {split}", compute, split)
             served, found = served or ended.get(first), found | more
         for arm, one in found.items():
             metrics.setdefault(arm, {})[split] = one["metrics"]
-            histories.setdefault(arm, []).append(one["history"])
+            if arm not in BASELINES:
+                histories.setdefault(arm, []).append(one["history"])
 
     few, rest, views, _ = shown
     figures = {
