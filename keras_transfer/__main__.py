@@ -1,8 +1,10 @@
 """The command `keras-transfer <verb>`: each verb is a recipe, from your own data to a model that is served."""
 
 import importlib
+import importlib.util
 import sys
 
+PACKAGES = {"matplotlib": "matplotlib", "sklearn": "scikit-learn", "tyro": "tyro"}
 VERBS = {  # the recipe of each verb, and what it does
     "fine-tune": ("finetune_photos", "a pretrained backbone and a few labels of your classes"),
     "adapt": ("adapt_photos", "labels in one domain, none in the one that counts"),
@@ -23,7 +25,8 @@ def main(arguments=None):
         arguments: list of strings; by default those of the command line.
 
     Raises:
-        SystemExit: with status 2 if there is no such verb or option, 130 if it was interrupted.
+        SystemExit: with status 2 if there is no such verb or option, or what is asked for is refused; 1 if packages
+            are missing; 130 if it was interrupted.
     """
     verb, *options = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
     if verb in ("-h", "--help"):
@@ -32,6 +35,10 @@ def main(arguments=None):
     if verb not in VERBS:
         print(f"Expected a verb, one of {', '.join(VERBS)}; received {verb!r}.\n\n{_usage()}", file=sys.stderr)
         raise SystemExit(2)
+    missing = [package for module, package in PACKAGES.items() if importlib.util.find_spec(module) is None]
+    if missing:
+        print(f"Expected the packages {', '.join(missing)}: pip install 'keras_transfer[recipes]'.", file=sys.stderr)
+        raise SystemExit(1)
     from keras_transfer.recipes import runs
 
     recipe = importlib.import_module(f"keras_transfer.recipes.{VERBS[verb][0]}")
@@ -41,7 +48,7 @@ def main(arguments=None):
 def _usage():
     verbs = [f"  {verb:<12}{what}" for verb, (_, what) in VERBS.items()]
     head = ["usage: keras-transfer <verb> [options]", "", "Transfer learning, from your own data to a served model."]
-    more = ["`keras-transfer <verb> --help` teaches the options. A verb without data of yours runs on data that it has."]
+    more = ["`keras-transfer <verb> --help` teaches the options. Without data of yours the first six run on theirs."]
     return "\n".join([*head, "", *verbs, "", *more])
 
 

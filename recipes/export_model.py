@@ -41,8 +41,8 @@ class Config:
     """The model, and real inputs for it."""
     name: str | None = None
     """Name of the model for the server; by default that of the file."""
-    classes: tuple[str, ...] = ()
-    """Names of the classes in the order of the outputs; none where the output is no classification."""
+    classes: tuple[str, ...] | None = None
+    """Names of the classes in the order of the outputs; by default the output is no classification."""
     outputs: Literal["logits", "probabilities", "multi_label"] | None = None
     """What the output is; by default logits where classes are given, and otherwise a prediction that is served as it
     is."""
@@ -85,7 +85,7 @@ def main(config):
     runs.check(config)
     model, x = load(config.requests)
     name = config.name or config.requests.model.stem
-    options = {"classes": config.classes or None, "outputs": config.outputs, "tolerance": config.tolerance}
+    options = {"classes": config.classes, "outputs": config.outputs, "tolerance": config.tolerance}
     version = kt.export(model, config.saved_models / name, x, **options)
     print("", f"Export: {version}", "", runs.serving(version), sep="\n")
     return version

@@ -11,6 +11,7 @@ import math
 import os
 import pathlib
 import shutil
+import sys
 
 import keras
 
@@ -22,7 +23,7 @@ PACKAGES = {"matplotlib": "matplotlib", "sklearn": "scikit-learn"}
 
 
 def command(main, config, description, arguments=None, name=None):
-    """Runs a recipe from the command line; Ctrl-C ends it without a traceback.
+    """Runs a recipe from the command line; Ctrl-C, and input that is refused, end it without a traceback.
 
     Args:
         main: function of the settings.
@@ -38,6 +39,11 @@ def command(main, config, description, arguments=None, name=None):
         main(tyro.cli(config, prog=name, description=description, args=arguments, config=flattened))
     except KeyboardInterrupt:
         raise SystemExit(130) from None  # as shells say it
+    except (ValueError, OSError, ImportError) as error:
+        if not str(error).startswith("Expected"):  # not said by a check, so its place is worth showing
+            raise
+        print(f"\n{error}", file=sys.stderr)
+        raise SystemExit(2) from None
 
 
 def progress(title, total, unit="epoch"):

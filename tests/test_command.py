@@ -40,6 +40,22 @@ def test_another_verb_is_refused(capsys):
     assert "received 'finetune'" in capsys.readouterr().err
 
 
+def test_missing_packages_are_named(monkeypatch, capsys):
+    monkeypatch.setitem(command.PACKAGES, "no_such_module", "no-such-package")
+    with pytest.raises(SystemExit) as ended:
+        command.main(["zoo"])
+    assert ended.value.code == 1
+    assert "no-such-package: pip install 'keras_transfer[recipes]'" in capsys.readouterr().err
+
+
+def test_refused_input_is_told_without_a_traceback(tmp_path, capsys):
+    with pytest.raises(SystemExit) as ended:
+        command.main(["fine-tune", "--images", str(tmp_path / "none"), "--runs", str(tmp_path)])
+    assert ended.value.code == 2
+    told = capsys.readouterr().err
+    assert "Expected --images" in told and "Traceback" not in told
+
+
 @pytest.mark.parametrize("verb", RECIPES)
 def test_help_teaches_every_option(verb, capsys):
     with pytest.raises(SystemExit) as ended:
@@ -55,10 +71,11 @@ def test_help_teaches_every_option(verb, capsys):
 
 def options(config):
     """`{name: help text}` of the options of a dataclass, those of dataclasses inside it among them."""
-    (tree,) = ast.parse(inspect.getsource(config)).body
+    bodies = [ast.parse(inspect.getsource(part)).body[0].body for part in config.__mro__[:-1]]
     texts = {
         field.target.id: text.value.value
-        for field, text in zip(tree.body, tree.body[1:])
+        for body in bodies
+        for field, text in zip(body, body[1:])
         if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr)
     }
     found = {}

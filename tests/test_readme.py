@@ -151,8 +151,10 @@ GIVEN = {
         **dict.fromkeys(("16", "15", "2"), "benchmarks/maml.py"),
     },
     "finetuning": {
-        **dict.fromkeys(("10", "2"), "results/finetune_photos/*.json"),
-        "128": "recipes/**/finetune_photos.py",
+        **dict.fromkeys(("10", "2"), "results/finetune_strategies/*.json"),
+        "50": "results/tune_photos/*.json",
+        **dict.fromkeys(("96", "16"), "recipes/**/tune_photos.py"),
+        "128": "recipes/**/finetune_strategies.py",
         "7": len(kt.datasets.PACS_CLASSES),
         "44": len(kt.datasets.script_letters("georgian")),
         "8": "benchmarks/finetuning.py",

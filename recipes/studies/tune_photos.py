@@ -1,6 +1,6 @@
 """Measures fine-tuning whose settings are chosen by cross-validation, on near and far domains and few to many labels.
 
-    python -m keras_transfer.recipes.studies.tune_photos --data art_painting cartoon --weights <file of MobileNet>
+    python -m keras_transfer.recipes.studies.tune_photos --data art_painting --weights <file of MobileNet>
     python -m keras_transfer.recipes.studies.tune_photos --data glyphs
 
 `art_painting` (near) and `cartoon` (far from the photographs that the backbone knows) are of PACS, which is read from
@@ -34,12 +34,12 @@ SETTINGS = {"glyphs": LETTERS, **dict.fromkeys(("art_painting", "cartoon", "phot
 class Config:
     """Settings of one run."""
 
-    data: tuple[Literal["art_painting", "cartoon", "photo", "glyphs"], ...] = ("glyphs",)
-    """Domains, one after the other."""
+    data: Literal["art_painting", "cartoon", "photo", "glyphs"] = "glyphs"
+    """The domain."""
     weights: pathlib.Path | None = None
     """File of MobileNet's weights for the domains of PACS; by default Keras downloads those of ImageNet."""
-    labels_per_class: tuple[int, ...] = (10,)
-    """Labelled images of each class, one after the other."""
+    labels_per_class: int = 10
+    """Labelled images of each class."""
     splits: tuple[int, ...] = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9)
     """One draw of the labels for each; at least two, for an interval."""
     image_size: int = 96
@@ -56,24 +56,24 @@ class Config:
     """Folder of an interrupted run to go on with, `<runs>/<name>`, with the same settings; by default a new run."""
 
 
-def load(config, data):
+def load(config):
     """Returns images, labels, class names, the pretrained backbone and the layers that make a view."""
-    if data == "glyphs":
+    if config.data == "glyphs":
         images, labels, names = finetune_letters.load()
         return images, labels, names, finetune_letters.pretrain(config), finetune_letters.changes
-    images, labels = kt.datasets.pacs(data, config.image_size)
+    images, labels = kt.datasets.pacs(config.data, config.image_size)
     weights, shape = config.weights or "imagenet", (config.image_size, config.image_size, 3)
     backbone = kt.backbones.from_applications("MobileNet", weights, shape, layer="conv_pw_12_relu")
     return images, labels, kt.datasets.PACS_CLASSES, backbone, finetune_photos.photographs
 
 
-def measure(data, images, labels, few, rest, change, views, split, kept):
+def measure(config, images, labels, few, rest, change, views, split, kept):
     """Returns `{arm: metrics}` of one split, the setting of `tuned`, and the scores by which it was chosen.
 
     `kept` are the backbone, what reaches its greatest depth of all images, and their features.
     """
     backbone, reached, features = kept
-    depths, rates, steps, batch_size = SETTINGS[data]
+    depths, rates, steps, batch_size = SETTINGS[config.data]
     keras.utils.set_random_seed(split)
     options = {"views": views, "rates": rates, "steps": steps, "batch_size": batch_size, "seed": split}
     augment = keras.Sequential(change())
@@ -98,19 +98,21 @@ def measure(data, images, labels, few, rest, change, views, split, kept):
     return {"arms": arms, "chosen": {**chosen._asdict(), "began": tuned.began}, "scores": scores}
 
 
-def run_case(config, data, per_class, loaded):
-    """Measures a domain with so many labels over the splits; returns the report's dict."""
-    run = runs.Run(config, "tune_photos", f"{data}_{per_class}")
-    images, labels, names, backbone, change = loaded
-    lower, upper = kt.finetuning.split(backbone, max(SETTINGS[data][0].values()))
+def main(config):
+    """Measures every strategy over the splits, reports and draws; returns the report's dict."""
+    if len(config.splits) < 2:
+        raise ValueError(f"Expected at least 2 splits for an interval; received {config.splits}.")
+    run = runs.Run(config, "tune_photos", f"{config.data}_{config.labels_per_class}")
+    images, labels, _, backbone, change = load(config)
+    lower, upper = kt.finetuning.split(backbone, max(SETTINGS[config.data][0].values()))
     reached = images if lower is None else lower.predict(images, batch_size=64, verbose=0)
     kept = backbone, reached, upper.predict(reached, batch_size=128, verbose=0)
     metrics, chosen, shown = {}, {}, None
     for split in config.splits:
-        few, rest = finetune_letters.draw_split(per_class, labels, split)
+        few, rest = finetune_letters.draw_split(config.labels_per_class, labels, split)
         views = max(2, min(config.views, 3000 // len(few)))
         shown = shown or {"labelled": images[few], "test": images[rest]}
-        compute = functools.partial(measure, data, images, labels, few, rest, change, views, split, kept)
+        compute = functools.partial(measure, config, images, labels, few, rest, change, views, split, kept)
         found = run.part(f"split {split}", lambda compute=compute: (compute(), {}), split)[0]
         chosen[split] = {"setting": found["chosen"], "scores": found["scores"]}
         for arm, measured in found["arms"].items():
@@ -120,15 +122,6 @@ def run_case(config, data, per_class, loaded):
     metrics = {arm: metrics[arm] for arm in (*BASELINES, "tuned", *(arm for arm in metrics if arm not in BASELINES))}
     report = kt.report.TransferReport(metrics, tuple(BASELINES), "accuracy", {"chosen": chosen})
     return run.finish(report, {"samples": pictures.samples(shown)})
-
-
-def main(config):
-    """Measures every domain with every number of labels; returns the reports' dicts."""
-    if len(config.splits) < 2:
-        raise ValueError(f"Expected at least 2 splits for an interval; received {config.splits}.")
-    loaded = {data: load(config, data) for data in config.data}
-    cases = [(data, per_class) for per_class in config.labels_per_class for data in config.data]
-    return {case: run_case(config, *case, loaded[case[0]]) for case in cases}
 
 
 if __name__ == "__main__":

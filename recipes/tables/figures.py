@@ -43,11 +43,11 @@ def _protocols(results):
     """How often things were repeated, from the settings that the records keep."""
     for recipe in ("adapt_digits", "maml_sinusoid", "pretrain_views", "train_tasks", "balance_tasks"):
         yield f"{recipe}.seeds", _same(len(_settings(record)["seeds"]) for _, record in records(results / recipe))
-    tuned = {case: _settings(record) for case, record in records(results / "finetune_photos")}
-    yield "finetune_photos.views", _same(settings["views"] for settings in tuned.values())
+    tuned = {case: _settings(record) for case, record in records(results / "finetune_strategies")}
+    yield "finetune_strategies.views", _same(settings["views"] for settings in tuned.values())
     for data in ("pacs", "glyphs"):
         of = [settings for settings in tuned.values() if settings["data"] == data]
-        yield f"finetune_photos.draws.{data}", _same(len(settings["splits"]) for settings in of)
+        yield f"finetune_strategies.draws.{data}", _same(len(settings["splits"]) for settings in of)
     tests = [
         report
         for recipe in ("learn_episodes", "learn_to_adapt")

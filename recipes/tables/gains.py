@@ -20,10 +20,9 @@ CASES = {
     "usps_mnist": "USPS to MNIST",
     "mnist_usps": "MNIST to USPS",
     "mnist_mnistm": "MNIST to MNIST-M-like",
-    "art_painting_hub_10": "paintings, 10 labels a class",
-    "art_painting_hub_2": "paintings, 2 labels a class",
-    "art_painting_mobilenet_10": "paintings, 10 labels a class",
-    "glyphs_small_cnn_10": "letters, 10 labels a class",
+    **{f"art_painting_{n}": f"paintings, {n} labels a class" for n in (2, 10, 50)},
+    **{f"cartoon_{n}": f"cartoons, {n} labels a class" for n in (2, 10, 50)},
+    **{f"glyphs_{n}": f"letters, {n} labels a class" for n in (2, 10, 50)},
     "fashion_mnist_simclr, 10": "garments, 10 labels a class, SimCLR",
     "fashion_mnist_simclr, 60": "garments, 60 labels a class, SimCLR",
     "fashion_mnist_mae, 60": "garments, 60 labels a class, MAE",
@@ -34,14 +33,16 @@ ARMS = {
     "dann": "DANN",
     "deep_coral": "Deep CORAL",
     "dan": "DAN",
-    "upper": "upper half",
-    "upper_interpolated": "upper half, interpolated",
+    "tuned": "chosen by cross-validation",
+    "half": "upper half",
+    "half_interpolated": "upper half, interpolated",
+    "quarter": "upper quarter",
+    "quarter_interpolated": "upper quarter, interpolated",
+    "two_thirds": "upper two thirds",
+    "two_thirds_interpolated": "upper two thirds, interpolated",
+    "all": "all weights",
+    "all_interpolated": "all weights, interpolated",
     "lp_ft": "LP-FT",
-    "lp_ft_interpolated": "LP-FT, interpolated",
-    "norms": "normalisations",
-    "full": "all weights",
-    "lora": "LoRA",
-    "lora_interpolated": "LoRA, interpolated",
     "fine_tuned": "fine-tuned",
     "uncertainty": "Uncertainty",
     "mgda": "MGDA",
@@ -75,7 +76,7 @@ def measured(results):
     Args:
         results: pathlib.Path of the folder of results.
     """
-    for folder, family in (("adapt_digits", "adaptation"), ("finetune_photos", "finetuning")):
+    for folder, family in (("adapt_digits", "adaptation"), ("tune_photos", "finetuning")):
         for case, report in records(results / folder):
             yield from _gains(report, family, case)
     for case, record in records(results / "pretrain_views"):

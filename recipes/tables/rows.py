@@ -21,11 +21,25 @@ def adapt_digits(results):
             yield row(case, METHODS[method], before, after, interval(gain), verdict(report, method))
 
 
-def finetune_photos(results):
+def tune_photos(results):
+    """Fine-tuning by choice and by fixed strategies, near and far, against the better logistic regression."""
+    yield from header("case", "strategy", "accuracy", "gain", "verdict", "draws")
+    cases = (f"{data}_{labels}" for data in ("art_painting", "cartoon", "glyphs") for labels in (2, 10, 50))
+    there = [case for case in cases if (results / f"tune_photos/{case}.json").exists()]
+    for case, report in records(results / "tune_photos", *there):
+        for arm in (report["baseline"], *report["gains"]):
+            told = (
+                (interval(report["gains"][arm]), verdict(report, arm)) if arm in report["gains"] else ("", "baseline")
+            )
+            draws = str(len(report["runs"][arm])) if arm == report["baseline"] else ""
+            yield row(case, arm, spread_of(report, arm, "accuracy"), *told, draws)
+
+
+def finetune_strategies(results):
     """Strategies of fine-tuning on few labels, and what each costs; the first row of a case is its baseline."""
     yield from header("case", "strategy", "accuracy", "gain", "verdict", "parameters", "seconds", "MB")
     first = "art_painting_hub_10", "art_painting_mobilenet_10", "art_painting_hub_2"
-    for case, report in records(results / "finetune_photos", *first):
+    for case, report in records(results / "finetune_strategies", *first):
         for arm in (report["baseline"], *report["gains"]):
             mean, gain = report["means"][arm], report["gains"].get(arm)
             told = (interval(gain), verdict(report, arm)) if gain else ("", "baseline")
@@ -133,7 +147,7 @@ def balance_tasks(results):
 TABLES = {
     table.__name__: table
     for table in (
-        *(adapt_digits, finetune_photos, learn_episodes, learn_to_adapt),
+        *(adapt_digits, tune_photos, finetune_strategies, learn_episodes, learn_to_adapt),
         *(maml_sinusoid, pretrain_views, train_tasks, balance_tasks),
     )
 }

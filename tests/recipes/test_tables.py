@@ -102,7 +102,7 @@ def test_render_refuses_marks_that_are_none(text, message):
         tables.render(text, {"table": {}, "figure": {"f": "2"}})
 
 
-@pytest.mark.parametrize("recipe, metric", [("adapt_digits", "target_accuracy"), ("finetune_photos", "accuracy")])
+@pytest.mark.parametrize("recipe, metric", [("adapt_digits", "target_accuracy"), ("finetune_strategies", "accuracy")])
 def test_gains_follow_from_the_runs(recipe, metric, generated):
     """Each interval again from the scores of the seeds, by SciPy's one-sample t interval on their differences."""
     checked = 0
