@@ -11,8 +11,8 @@ holds are read from disk as they are needed.
 On the pretrained encoder: a logistic regression of the features, of the images and of views of them, and all weights
 fine-tuned from there (LP-FT). The baselines: the supervised twin, which is the same network trained on those labels
 alone with the same augmentation and the same rates to choose from; and logistic regressions of the features before the
-pretraining, and of pixels. Penalties are chosen by cross-validation on these labels, rates by a
-part of them; no other label chooses anything.
+pretraining, and of pixels. Penalties are chosen by cross-validation on these labels, rates by a part of them; no other
+label chooses anything.
 
 Fashion-MNIST, and methods that predict what is hidden: `keras_transfer.recipes.studies.pretrain_views`, whose measured
 numbers are in `results/pretrain_views/`. What colours in the views are worth:
@@ -52,7 +52,8 @@ class Config:
     batch_size: int = 256
     """Images in a step, two views of each; all of them, where there are fewer."""
     learning_rate: float = 2e-3
-    """The learning rate of AdamW after a twentieth of the steps, before a cosine decay to 0."""
+    """The learning rate of AdamW after a twentieth of the steps, before a cosine decay to 0; it suits a new network,
+    and a backbone that has learned before takes less."""
     weight_decay: float = 1e-4
     """The weight decay of AdamW."""
     labels_per_class: int = 10
@@ -102,14 +103,10 @@ def load(config):
     alone = only_unlabelled(options)
     if alone is not None:
         return Images(in_memory(alone), None, None, None, None, None, ())
-    data = own_pictures.load(options)
-    train, test, unlabelled = in_memory(data.train), in_memory(data.test), in_memory(data.train)
-    if data.unlabelled is not None:
-        both = data.train.paths + data.unlabelled.paths
-        unlabelled = in_memory(kt.datasets.ImageFiles(both, image_size=options.image_size))
-    return Images(
-        unlabelled, train, data.train.labels, data.train.groups, test, data.test.labels, tuple(data.class_names)
-    )
+    train, test, more, names = own_pictures.load(options)
+    paths = train.paths if more is None else train.paths + more.paths
+    unlabelled = kt.datasets.ImageFiles(paths, image_size=options.image_size)
+    return Images(in_memory(unlabelled), train, train.labels, train.groups, in_memory(test), test.labels, names)
 
 
 def only_unlabelled(options):
