@@ -115,3 +115,19 @@ def report(metric, arms):
     """Returns the report of one task: the shared model against the better of its baselines."""
     named = {arm: {seed: {metric: score} for seed, score in found.items()} for arm, found in arms.items()}
     return kt.report.TransferReport(named, [arm for arm in arms if arm != SHARED], metric, margin=MARGIN)
+
+
+def advice(by_task):
+    """Returns in words what sharing brings beside a network for each task, and where no network is the best.
+
+    Args:
+        by_task: `{task: what arms_of returned}`, of at least two seeds.
+    """
+    lines = ["Shared, beside a network of its own for each task:"]
+    for task, arms in by_task.items():
+        gain = kt.report.paired_gain(*([*arms[arm].values()] for arm in (SHARED, SINGLE)), margin=MARGIN)
+        lines.append(f"  {task}: {gain.mean:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}], {gain.verdict}")
+    means = {task: {arm: np.mean([*seeds.values()]) for arm, seeds in arms.items()} for task, arms in by_task.items()}
+    best = {task: max(found, key=found.get) for task, found in means.items()}
+    plain = [f"{task} ({arm})" for task, arm in best.items() if arm not in (SHARED, SINGLE)]
+    return "\n".join(lines + ([f"Better without a network: {', '.join(plain)}"] if plain else []))

@@ -27,7 +27,7 @@ from keras import layers
 
 import keras_transfer as kt
 from keras_transfer.recipes import own_table, pictures, runs, table_network
-from keras_transfer.recipes.table_tasks import SHARED, Labels, arms_of, report, without_network
+from keras_transfer.recipes.table_tasks import SHARED, Labels, advice, arms_of, report, without_network
 
 VALIDATION = 0.2  # of the training rows, which choose the rate
 
@@ -219,6 +219,7 @@ def compare(labels, found, plain):
     }
     figures = {"curves": pictures.curves({SHARED: histories}), **{task: one.draw() for task, one in reports.items()}}
     texts = [f"{task}\n{one}" for task, one in reports.items()]
+    texts += [advice(by_task)] if texts else []
     if not texts:  # of one seed
         texts = [
             f"{task} ({labels.metric(task)}): "

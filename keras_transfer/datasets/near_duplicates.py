@@ -13,8 +13,8 @@ def near_duplicates(images, others=None, similarity=0.985):
     """Finds pairs of images that are the same but for their size, encoding, brightness or contrast.
 
     A pair's thumbnails (see `thumbnails`) correlate by at least `similarity`. On 6,062 pictures of PACS and 1,000 of
-    Office-31, reduced to 128 pixels, no copy at half the size as a JPEG of quality 75 is missed; what else is paired
-    is mostly one thing in another colour or of a neighbouring model, and seldom two things of one outline on white:
+    Office-31, reduced to 128 pixels, no copy at half the size as a JPEG of quality 75 is missed
+    (`results/near_duplicates.json`); what else is paired is mostly one thing in another colour or of a neighbouring model, and seldom two things of one outline on white:
     look at the pairs. Mirrored, turned and cropped copies are not found.
 
     Args:

@@ -190,6 +190,19 @@ def test_a_report_for_each_task():
     assert list(table_tasks.arms_of("b", found, {})) == ["single", "shared"]
 
 
+def test_advice_compares_networks_with_networks():
+    flat = {0: 0.5, 1: 0.5}
+    by_task = {
+        "a": {"single": flat, "linear": flat, "shared": {0: 0.61, 1: 0.59}},
+        "b": {"single": flat, "boosted trees": {0: 0.9, 1: 0.9}, "shared": flat},
+    }
+    lines = table_tasks.advice(by_task).splitlines()
+    assert lines[1].startswith("  a: +0.100 [-0.027, +0.227], inconclusive")  # 12.706 standard errors of 0.01
+    assert lines[2] == "  b: +0.000 [+0.000, +0.000], no difference"
+    assert lines[3] == "Better without a network: b (boosted trees)"
+    assert "Better" not in table_tasks.advice({"a": by_task["a"]})
+
+
 def test_bad_settings(tmp_path):
     for change in ({"tasks": ("a", "b")}, {"csv": tmp_path / "t.csv"}, {"csv": tmp_path / "t.csv", "tasks": ("a",)}):
         with pytest.raises(ValueError, match="Expected --csv with at least two --tasks"):
