@@ -14,8 +14,9 @@ def near_duplicates(images, others=None, similarity=0.985):
 
     A pair's thumbnails (see `thumbnails`) correlate by at least `similarity`. On 6,062 pictures of PACS and 1,000 of
     Office-31, reduced to 128 pixels, no copy at half the size as a JPEG of quality 75 is missed
-    (`results/near_duplicates.json`); what else is paired is mostly one thing in another colour or of a neighbouring model, and seldom two things of one outline on white:
-    look at the pairs. Mirrored, turned and cropped copies are not found.
+    (`results/near_duplicates.json`). What else is paired is mostly one thing in another colour or of a neighbouring
+    model, and seldom two things of one outline on white: look at the pairs. Mirrored, turned and cropped copies are
+    not found.
 
     Args:
         images: uint8 array (n, height, width, channels), `ImageFiles`, or their thumbnails, float32 (n, dim).
