@@ -107,8 +107,8 @@ def tune(config, seed, backbone, change, train, test, features):
         if probe in tuned.probes
     }
     right = predict(tuned.model, test[0]).argmax(-1) == test[1]
-    found["tuned"] = {"accuracy": float(right.mean()), "seconds": tuned.seconds}
-    chosen = {**tuned.chosen._asdict(), "began": tuned.began}
+    found["tuned"] = {"accuracy": float(right.mean())}
+    chosen = {**tuned.chosen._asdict(), "began": tuned.began, "seconds": tuned.seconds}
     print(f"seed {seed}, chosen: {chosen}", flush=True)
     return {"arms": found, "chosen": chosen}, tuned.model
 

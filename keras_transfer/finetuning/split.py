@@ -38,7 +38,8 @@ def split(encoder, depth=0.5):
 def cut(encoder, depth):
     """Returns the place, among the encoder's layers, of the last one below a cut; None where there is no such cut."""
     check_number(depth, "depth", above=0, most=1)
-    inner = encoder.layers if isinstance(encoder, keras.Model) and len(encoder.inputs or ()) == 1 else []
+    one = isinstance(encoder, keras.Model) and len(getattr(encoder, "inputs", None) or ()) == 1
+    inner = encoder.layers if one else []
     learned = [place for place, layer in enumerate(inner) if _has_kernel(layer)]
     trained = max(1, round(depth * len(learned)))
     if trained >= len(learned):

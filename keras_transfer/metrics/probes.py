@@ -47,6 +47,7 @@ def linear_probe(features, labels, inverse_penalty=1.0, steps=1000):
     pipeline = sklearn("pipeline").make_pipeline(scaler, classifier)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", sklearn("exceptions").ConvergenceWarning)  # `steps` is a limit
+        warnings.filterwarnings("ignore", "The number of unique classes")  # few labels are what it is for
         return pipeline.fit(_rows(features), labels)
 
 
@@ -198,6 +199,7 @@ def _probes(x, y, penalties, steps):
     for penalty in penalties:
         with warnings.catch_warnings(), one_thread():  # many tiny products
             warnings.simplefilter("ignore", sklearn("exceptions").ConvergenceWarning)  # `steps` is a limit
+            warnings.filterwarnings("ignore", "The number of unique classes")  # few labels are what it is for
             regression.set_params(C=penalty).fit(x, y)
         result = copy.deepcopy(regression)
         if basis is not None:

@@ -87,7 +87,7 @@ def measure(config, images, labels, few, rest, change, views, split, kept):
         return {"accuracy": float((answers == labels[rest]).mean())}
 
     chosen = tuned.chosen
-    arms = {"tuned": accuracy(tuned.model.get_weights()) | {"seconds": tuned.seconds}}
+    arms = {"tuned": accuracy(tuned.model.get_weights())}
     for arm, probe in BASELINES.items():
         arms[arm] = {"accuracy": float(tuned.probes[probe].score(features[rest], labels[rest]))}
     for name, depth in depths.items():
@@ -95,7 +95,8 @@ def measure(config, images, labels, few, rest, change, views, split, kept):
         arms[name] = accuracy(ends[1])
         arms[f"{name}_interpolated"] = accuracy(kt.finetuning.interpolate(*ends, 0.5))
     scores = [[*setting, score] for setting, score in tuned.scores.items()]
-    return {"arms": arms, "chosen": {**chosen._asdict(), "began": tuned.began}, "scores": scores}
+    told = {**chosen._asdict(), "began": tuned.began, "seconds": tuned.seconds}
+    return {"arms": arms, "chosen": told, "scores": scores}
 
 
 def main(config):

@@ -6,6 +6,7 @@ import tensorflow as tf
 from keras_transfer.finetuning import Setting, interpolate, tune
 from keras_transfer.finetuning.tune import _preferred
 
+pytestmark = pytest.mark.filterwarnings("ignore:Even though the `tf.config.experimental_run_functions_eagerly")
 CLASSES = 3
 OPTIONS = {"rates": (1e-2,), "steps": (5,), "batch_size": 8, "verbose": False}
 

@@ -1,5 +1,3 @@
-import typing
-
 import keras
 import numpy as np
 import pytest
@@ -9,7 +7,7 @@ from keras_transfer.recipes import finetune_letters
 from keras_transfer.recipes.studies import finetune_strategies
 from tests.recipes.runs import check_run, folders, served
 
-ARMS = typing.get_args(finetune_strategies.Strategy)
+ARMS = ("lp_ft", "lp_ft_interpolated", "upper", "full", "norms", "gradual", "l2sp", "lora")  # of each kind one
 SHORT = {"labels_per_class": 1, "views": 2, "steps": 6}
 HEAD = 128 * 44 + 44
 
@@ -42,27 +40,25 @@ def test_costs_of_every_arm(arms):
     everything = sum(int(np.prod(w.shape)) for w in encoder.trainable_weights)
     norms = sum(int(np.prod(w.shape)) for w in encoder.trainable_weights if w.name in ("gamma", "beta"))
     assert costs["logistic_regression"]["trained_parameters"] == HEAD
-    for arm in ("lp_ft", "full", "layerwise", "gradual", "l2sp"):
+    for arm in ("lp_ft", "full", "gradual", "l2sp"):
         assert costs[arm]["trained_parameters"] == everything + HEAD
     assert costs["norms"]["trained_parameters"] == norms + HEAD
-    assert costs["biases"]["trained_parameters"] == norms / 2 + HEAD
     assert costs["lora"]["file_megabytes"] < costs["full"]["file_megabytes"] / 3
 
 
 def test_what_each_strategy_moves(arms, pretrained):
     """The first kernel moves where all weights or its adapter train, and stays where the rest does."""
     start = pretrained.get_weights()[0]
-    for arm in ("lp_ft", "full", "layerwise", "l2sp", "lora"):
+    for arm in ("lp_ft", "full", "l2sp", "lora"):
         assert np.abs(arms[arm][0][0] - start).max() > 1e-4, arm
-    for arm in ("upper", "norms", "biases"):
+    for arm in ("upper", "norms"):
         np.testing.assert_array_equal(arms[arm][0][0], start)
 
 
 def test_interpolated_weights_lie_halfway(arms, pretrained):
     start = pretrained.get_weights()
-    for arm in ("lp_ft", "l2sp"):
-        for first, halfway, last in zip(start, arms[f"{arm}_interpolated"][0], arms[arm][0]):
-            np.testing.assert_allclose(halfway, (first + last) / 2, atol=1e-5)
+    for first, halfway, last in zip(start, arms["lp_ft_interpolated"][0], arms["lp_ft"][0]):
+        np.testing.assert_allclose(halfway, (first + last) / 2, atol=1e-5)
 
 
 def test_a_short_run(tmp_path, pretrained, monkeypatch):
