@@ -1,7 +1,6 @@
 """Holds README and docs/ to the code and to `results/`: commands, the example, and every number in the prose."""
 
 import ast
-import dataclasses
 import functools
 import importlib
 import json
@@ -13,7 +12,8 @@ import pytest
 import tyro
 
 import keras_transfer as kt
-from keras_transfer.recipes import tables
+from keras_transfer.__main__ import VERBS
+from keras_transfer.recipes import runs, tables
 from keras_transfer.recipes.tables.rows import records
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -27,16 +27,14 @@ def blocks(text, language):
 
 
 def commands(text):
-    """Every `python -m` of a recipe or a benchmark on a page, as lists of words, modules first."""
+    """Every `keras-transfer <verb>`, and `python -m` of a recipe or benchmark, of a page as words, modules first."""
     code = [line for block in blocks(text, "bash") for line in block.replace("\\\n", " ").splitlines()]
     code += re.findall(r"`([^`\n]*)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
-    found = [
-        part
-        for line in code
-        for part in line.split("&&")
-        if re.search(r"python -m (keras_transfer\.recipes|benchmarks)\b", part)
-    ]
-    return [shlex.split(part)[2:] for part in found]
+    parts = [shlex.split(part) for line in code if "<" not in line for part in line.split("&&") if "--help" not in part]
+    modules = [words[2:] for words in parts if words[:2] == ["python", "-m"]]
+    verbs = [words[1:] for words in parts if words[:1] == ["keras-transfer"] and len(words) > 1]
+    found = modules + [[f"{RECIPES}{VERBS[verb][0]}", *options] for verb, *options in verbs]
+    return [words for words in found if words[0].startswith((RECIPES, "benchmarks."))]
 
 
 COMMANDS = sorted({tuple(words) for page in PAGES for words in commands(page.read_text(encoding="utf-8"))})
@@ -48,7 +46,8 @@ def config_of(words):
     if not words[0].startswith(RECIPES):
         return None
     name = f"{words[0]}.__main__" if words[0] == f"{RECIPES}tables" else words[0]
-    return tyro.cli(importlib.import_module(name).Config, args=list(words[1:]))
+    flattened = (tyro.conf.OmitArgPrefixes,)
+    return tyro.cli(importlib.import_module(name).Config, args=list(words[1:]), config=flattened)
 
 
 def test_readme_is_short():
@@ -85,9 +84,7 @@ def test_a_command_gives_the_settings_of_each_result(recipe, case, measured):
     differing = []
     for words in COMMANDS:
         if words[0].startswith(RECIPES) and words[0].split(".")[-1] == recipe:
-            settings = json.loads(json.dumps(dataclasses.asdict(config_of(words)), default=str))
-            if "backbone" in settings:
-                settings["backbone"] = settings["backbone"].partition(":")[0]
+            settings = json.loads(json.dumps(runs.settings(config_of(words)), default=str))
             differing.append({k: (v, settings[k]) for k, v in measured.items() if k in settings and settings[k] != v})
     assert {} in differing, (case, differing)
 

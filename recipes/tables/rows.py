@@ -126,6 +126,17 @@ def train_tasks(results):
             )
 
 
+def train_table(results):
+    """Columns of a table by one network, a network for each, and models that are none; r2 in % of the variance."""
+    yield from header("case", "task", "metric", "linear", "boosted trees", "single", "shared", "shared over single")
+    for case, record in records(results / "train_table"):
+        for task, report in record["reports"].items():
+            arms = [spread_of(report, arm, report["metric"]) for arm in ("linear", "boosted trees", "single", "shared")]
+            found = (list(record["scores"][task][arm].values()) for arm in ("shared", "single"))
+            gain = kt.report.paired_gain(*found, margin=report["margin"])
+            yield row(case, task, report["metric"], *arms, f"{interval(gain._asdict())}, {gain.verdict}")
+
+
 def balance_tasks(results):
     """Two tasks by each weighting, their mean change against single-task models, the gain over equal weights."""
     yield from header("pair", "weights", "first task", "second task", "change", "gain over equal", "verdict")
@@ -148,7 +159,7 @@ TABLES = {
     table.__name__: table
     for table in (
         *(adapt_digits, tune_photos, finetune_strategies, learn_episodes, learn_to_adapt),
-        *(maml_sinusoid, pretrain_views, train_tasks, balance_tasks),
+        *(maml_sinusoid, pretrain_views, train_tasks, train_table, balance_tasks),
     )
 }
 
