@@ -27,4 +27,6 @@ first, last = history["task_term"][0], history["task_term"][-1]
 assert last < first / 2, history["task_term"]  # classes 6 standard deviations apart: below 0.04 of it in ten seeds
 version = kt.export(model, "saved_models/blobs", source)
 kt.serving.verify(version, model, source[:8])
+assert kt.zoo.path("sinusoids_maml").is_relative_to(installed)  # its models are in the wheel
+assert kt.zoo.load("sinusoids_maml").predict(np.zeros((2, 1), "float32"), verbose=0).shape == (2, 1)
 print(f"keras_transfer {kt.__version__} from its wheel: task term {first:.3f} to {last:.3f}, exported and verified.")

@@ -551,13 +551,6 @@ ENTRIES = {
         "Kumar et al., Fine-Tuning can Distort Pretrained Features and Underperform Out-of-Distribution, ICLR 2022, "
         "arXiv:2202.10054",
         LABELLED,
-        records=(
-            (
-                "finetune_photos/glyphs_small_cnn_10.json",
-                "means.lp_ft.accuracy",
-                "the study, LP-FT, mean of its splits",
-            ),
-        ),
     ),
     "georgian_student": Entry(
         georgian_student,
