@@ -21,6 +21,7 @@ from keras import layers
 
 import keras_transfer as kt
 from keras_transfer.recipes import pictures, runs
+from keras_transfer.recipes.domains import information
 
 CLASSES = "0123456789"
 
@@ -123,12 +124,6 @@ def train(config, arm, seed, data):
     }
     metrics["target_information"] = information(model.predict(data["target"][0], batch_size=256, verbose=0))
     return model, parts[0], history, {**metrics, "seconds": seconds}
-
-
-def information(logits):
-    """Returns the mutual information of input and prediction, at most log 10 nats: a score that needs no labels."""
-    p = keras.ops.convert_to_numpy(keras.ops.softmax(logits))
-    return float((p * np.log(p + 1e-9)).sum(-1).mean() - (p.mean(0) * np.log(p.mean(0) + 1e-9)).sum())
 
 
 def main(config, load=load):

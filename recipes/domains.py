@@ -1,0 +1,165 @@
+"""What is trained on two domains, of which one has no labels, and what can be said of it with labels and without.
+
+An arm is trained on rows: the images, or a pretrained backbone's features of them, which each domain's own mean and
+deviation standardise.
+"""
+
+import functools
+import math
+from typing import NamedTuple
+
+import keras
+import numpy as np
+from keras import layers
+
+import keras_transfer as kt
+from keras_transfer.recipes import runs
+
+# The highest weight of each method: on a pretrained backbone's features, and where all weights train.
+PEAKS = {"dan": (1.0, 1.0), "dann": (0.1, 1.0), "deep_coral": (1.0, 100.0)}
+MOST = 500  # pictures of each domain by which their distance is measured
+
+
+class Domain(NamedTuple):
+    """Pictures of one domain, and what trains.
+
+    Args:
+        images: uint8 array `(n, height, width, channels)`, or `kt.datasets.ImageFiles`.
+        rows: the images, or a pretrained backbone's features of them `(n, dim)`.
+        labels: integer array `(n,)`, -1 for what has none; None where nothing has.
+        groups: array `(n,)` of what belongs together, or None.
+        paths: paths of the pictures on disk, or None.
+    """
+
+    images: np.ndarray | kt.datasets.ImageFiles
+    rows: np.ndarray
+    labels: np.ndarray | None = None
+    groups: np.ndarray | None = None
+    paths: tuple | None = None
+
+
+class Arm(NamedTuple):
+    """What an arm has learned: networks from rows of either domain to features, and from features to logits."""
+
+    source: keras.Model
+    target: keras.Model
+    head: keras.Model
+
+
+def scaling(features):
+    """Returns the layer that standardises features by these rows, none of them by less than a tenth of the usual."""
+    variance = features.var(0, dtype="float64")
+    variance = np.maximum(variance, max(1e-2 * variance.mean(), 1e-12))  # what hardly varies here may elsewhere
+    return layers.Normalization(mean=features.mean(0, dtype="float64"), variance=variance)
+
+
+def chain(shape, *parts):
+    """Returns networks one after another as one, from an input of a shape."""
+    return keras.Sequential([keras.Input(shape), *parts])
+
+
+def build(shape, classes):
+    """Returns new networks: the encoder of features or images of a shape, a head and a discriminator."""
+    if len(shape) == 1:
+        encoder = chain(shape, layers.Dropout(0.5), layers.Dense(256, activation="relu"))
+    else:
+        encoder = kt.backbones.small_cnn(shape)
+    dim = encoder.output_shape[-1:]
+    discriminator = chain(dim, layers.Dense(256, activation="relu"), layers.Dense(1))
+    return encoder, chain(dim, layers.Dense(classes)), discriminator
+
+
+def make(arm, parts, ramp, frozen):
+    """Returns the model that an arm trains."""
+    if arm == "source_only":
+        return keras.Sequential(parts[:2])
+    weight = ramp(peak=PEAKS[arm][0 if frozen else 1])
+    if arm == "dann":
+        return kt.models.DANN(*parts, reversal=weight)
+    if arm == "dan":
+        return kt.models.DAN(*parts[:2], mmd_weight=weight)
+    return kt.models.DeepCORAL(*parts[:2], coral_weight=weight)
+
+
+def train(config, arm, seed, data, classes, frozen):
+    """Trains a network on both domains; returns an `Arm` and the history."""
+    keras.utils.set_random_seed(seed)
+    rows, scales = {name: data[name].rows for name in ("source", "target")}, None
+    if frozen:
+        scales = {name: scaling(features) for name, features in rows.items()}
+        rows = {name: np.asarray(scale(rows[name])) for name, scale in scales.items()}
+    size = min(config.batch_size, *map(len, rows.values()))
+    stream = kt.streams.domains(
+        (rows["source"], data["source"].labels),
+        rows["target"],
+        size,
+        classes=classes,
+        seed=seed,
+        check_range=not frozen,
+    )
+    epochs, shape = math.ceil(config.steps / len(stream)), rows["source"].shape[1:]
+    steps, parts = epochs * len(stream), build(shape, classes)
+    if arm == "source_only":
+        stream = stream.map(lambda x, y: (x["source"], y))
+    model = make(arm, parts, functools.partial(kt.schedules.DannRamp, config.ramp * steps), frozen)
+    rate = keras.optimizers.schedules.CosineDecay(config.learning_rate, steps)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(rate), loss, metrics=["accuracy"])
+    shown = runs.progress(f"{arm}, seed {seed}", epochs)
+    history = model.fit(stream, epochs=epochs, shuffle=False, verbose=0, callbacks=[shown]).history
+    encoder, head = parts[:2]
+    both = [chain(shape, scales[name], encoder) if frozen else encoder for name in ("source", "target")]
+    return Arm(*both, head), history
+
+
+def regressions(data, encoder=None):
+    """Fits a logistic regression to the source; returns it as the `Arm` of either standardisation of the target.
+
+    Args:
+        data: `{"source": Domain, "target": Domain}`.
+        encoder: network from rows to features; None where rows are features.
+    """
+    shape, before = data["source"].rows.shape[1:], [] if encoder is None else [encoder]
+    features = {name: predict(encoder, data[name].rows) if before else data[name].rows for name in ("source", "target")}
+    scales = {name: scaling(rows) for name, rows in features.items()}
+    standardised = np.asarray(scales["source"](features["source"]))
+    probe, _ = kt.metrics.tuned_probe(standardised, data["source"].labels, groups=data["source"].groups)
+    source, target = (chain(shape, *before, scales[name]) for name in ("source", "target"))
+    head = chain((standardised.shape[1],), kt.metrics.probe_head(probe))
+    return {"logistic_regression": Arm(source, source, head), "logistic_regression_scaled": Arm(source, target, head)}
+
+
+def information(logits):
+    """Returns the mutual information of input and prediction in nats: a score that needs no labels.
+
+    It is high where answers are sure and diverse, and at most the logarithm of the number of classes.
+
+    Args:
+        logits: array `(n, classes)`.
+    """
+    p = np.asarray(keras.ops.softmax(logits))
+    return float((p * np.log(p + 1e-9)).sum(-1).mean() - (p.mean(0) * np.log(p.mean(0) + 1e-9)).sum())
+
+
+def predict(network, rows):
+    """Returns what a network answers to rows, as an array."""
+    return network.predict(rows, batch_size=256, verbose=0)
+
+
+def test(arm, data, seconds):
+    """Returns the metrics of an `Arm`, and the share of the target that it predicts to be of each class.
+
+    `domain_distance` is the proxy A-distance of the features that the head reads, 0 to 2.
+    """
+    source, target = predict(arm.source, data["source_test"].rows), predict(arm.target, data["target"].rows)
+    logits, labels = predict(arm.head, target), data["target"].labels
+    answers, p = logits.argmax(-1), np.asarray(keras.ops.softmax(logits))
+    metrics = {"source_accuracy": float((predict(arm.head, source).argmax(-1) == data["source_test"].labels).mean())}
+    if labels is not None:
+        known = labels >= 0
+        metrics["target_accuracy"] = float((answers == labels)[known].mean())
+    metrics["target_information"], metrics["target_confidence"] = information(logits), float(p.max(-1).mean())
+    few = [rows[np.random.default_rng(0).permutation(len(rows))[:MOST]] for rows in (source, target)]
+    metrics["domain_distance"] = kt.metrics.proxy_a_distance(*few)
+    shares = np.bincount(answers, minlength=logits.shape[1]) / len(answers)
+    return metrics | {"seconds": seconds}, shares.tolist()
