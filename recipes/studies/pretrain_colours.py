@@ -2,7 +2,7 @@
 
     python -m keras_transfer.recipes.studies.pretrain_colours
 
-PACS, photographs, cartoons and paintings, which is not downloaded: see `kt.datasets.pacs`. In about 45 minutes on one
+PACS, photographs, cartoons and paintings, which is not downloaded: see `kt.datasets.pacs`. In about 15 minutes on one
 core.
 
 One encoder for each seed learns from the pictures of all domains without labels. Then, in each domain by itself, a
@@ -40,7 +40,7 @@ class Config:
     """What is tested on: half of the pictures, or a quarter of the other half, to choose settings."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """One encoder of each kind for each; at least two, for an interval."""
-    epochs: int = 60
+    epochs: int = 40
     """Passes over the unlabelled pictures."""
     batch_size: int = 256
     """Pictures in a step, two views of each."""
