@@ -29,6 +29,10 @@ class Requests:
     """Load a file that is a program too, as one with a TF Hub module in it is: only if you trust it."""
     images: pathlib.Path | None = None
     """Folder of pictures, in folders or not, that are reduced to the size that the model takes."""
+    image_size: int | None = None
+    """Side in pixels of these pictures; by default that of the model's input, where Keras knows it."""
+    grey: bool = False
+    """The model takes grey pictures, of one channel, where Keras does not know it."""
     array: pathlib.Path | None = None
     """Or a file `.npy` of inputs `(rows, ...)`, as the model takes them."""
 
@@ -58,21 +62,33 @@ def load(requests):
     Raises:
         ValueError: if there is no such model, or not one kind of inputs; if pictures do not fit the model.
     """
-    if requests.model is None or not requests.model.is_file():
-        raise ValueError(f"Expected --model, a file .keras; received {requests.model}.")
+    file = requests.model
+    if file is None or not file.is_file():
+        raise ValueError(f"Expected --model, a file .keras; received {file}.")
     if (requests.images is None) == (requests.array is None):
         raise ValueError(f"Expected --images or --array; received {requests.images} and {requests.array}.")
-    model = keras.models.load_model(requests.model, safe_mode=not requests.trust)
+    loaded = keras.models.load_model(file, safe_mode=not requests.trust)
     if requests.array is not None:
-        return model, np.load(requests.array, allow_pickle=False)
-    return model, _pictures(requests.images, getattr(model, "encoder", model).input_shape)
+        return loaded, np.load(requests.array, allow_pickle=False)
+    side = requests.image_size
+    if side is not None:
+        return loaded, pictures(requests.images, (None, side, side, 1 if requests.grey else 3))
+    try:
+        shape = loaded.input_shape
+    except AttributeError:
+        raise ValueError("Expected --image-size, as Keras does not know it of this model; received none.") from None
+    return loaded, pictures(requests.images, shape)
 
 
-def _pictures(folder, shape):
-    """The first pictures of a folder, as a network of that input shape takes them."""
-    if not (isinstance(shape, tuple) and len(shape) == 4 and shape[-1] in (1, 3)):
-        raise ValueError(f"Expected --array for a model that takes no pictures; received {folder} for {shape}.")
-    size = tuple(side or 128 for side in shape[1:3])
+def pictures(folder, shape):
+    """Returns pictures of a folder as a network of that input shape takes them, uint8 `(rows, height, width, 1 or 3)`.
+
+    Raises:
+        ValueError: if it takes no pictures of one size.
+    """
+    if not (len(shape) == 4 and None not in shape[1:3] and shape[-1] in (1, 3)):
+        raise ValueError(f"Expected --array or --image-size for a model of inputs {shape}; received {folder} alone.")
+    size = tuple(shape[1:3])
     files = kt.datasets.image_files(folder, size, labelled=False)
     images = files[np.linspace(0, len(files) - 1, min(len(files), REQUESTS)).astype(int)]
     if shape[-1] == 3:
@@ -84,7 +100,8 @@ def main(config):
     """Exports and verifies, and prints how to serve it; returns the path of the version."""
     runs.check(config)
     model, x = load(config.requests)
-    name = config.name or config.requests.model.stem
+    file = config.requests.model
+    name = config.name or file.stem
     options = {"classes": config.classes, "outputs": config.outputs, "tolerance": config.tolerance}
     version = kt.export(model, config.saved_models / name, x, **options)
     print("", f"Export: {version}", "", runs.serving(version), sep="\n")

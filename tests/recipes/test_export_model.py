@@ -53,7 +53,7 @@ def test_grey_pictures_are_as_pillow_has_them(picture_folder):
     from PIL import Image
 
     files = kt.datasets.image_files(picture_folder, 16, labelled=False)
-    grey = export_model._pictures(picture_folder, (None, 16, 16, 1))
+    grey = export_model.pictures(picture_folder, (None, 16, 16, 1))
     places = np.linspace(0, len(files) - 1, 64).astype(int)
     expected = np.stack([np.asarray(Image.fromarray(image).convert("L")) for image in files[places]])[..., None]
     assert np.abs(grey.astype(int) - expected).max() <= 1  # Pillow rounds in integers
@@ -74,7 +74,7 @@ def test_missing_requests_are_refused(requests, message, model_file):
 
 def test_pictures_for_a_model_of_numbers_are_refused(picture_folder):
     with pytest.raises(ValueError, match="--array"):
-        export_model._pictures(picture_folder, (None, 7))
+        export_model.pictures(picture_folder, (None, 7))
 
 
 def test_no_export_is_refused(model_file, picture_folder, tmp_path):
