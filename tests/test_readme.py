@@ -138,6 +138,7 @@ GIVEN = {
         "2,000": 10_000 - 8000,
         "200": "keras_transfer/datasets/mnist.py",
     },
+    "choose": {"64": "recipes/**/choose_backbones.py"},
     "few_shot": {
         **dict.fromkeys(("90", "180", "270", "5", "7"), "recipes/**/learn_episodes.py"),
         **dict.fromkeys(("1", "60"), "results/learn_episodes/omniglot_1.json"),

@@ -262,9 +262,9 @@ def summarise(splits):
         splits: dict of what `compare` returned.
 
     Returns:
-        Dict: `test`, `{backbone: {family: mean accuracy}}`; `spearman`, `{score: {family: correlation over backbones}}`
-        of the means over draws; `best`, the arm of the highest mean; `regret`, mean of its accuracy minus that of the
-        arm that each draw recommends.
+        Dict: `means`, `{backbone: {score or family: mean}}`; `spearman`, `{score: {family: correlation}}` of the means
+        over draws; `best`, the arm of the highest mean; `regret`, mean of its accuracy minus that of the
+        arm that each draw recommends; `regret_by_draw`, the same of the arm that the test of each draw likes best.
     """
     runs_ = list(splits.values())
     names = list(runs_[0]["backbones"])
@@ -289,8 +289,10 @@ def summarise(splits):
         name, family = arm.split(", ")
         return run["backbones"][name]["test"][family]
 
-    regrets = [test(run, best) - test(run, run["recommended"]) for run in runs_]
-    return {"means": mean, "spearman": spearman, "best": best, "regret": statistics.mean(regrets)}
+    recommended = [test(run, run["recommended"]) for run in runs_]
+    regret = statistics.mean(test(run, best) - value for run, value in zip(runs_, recommended))
+    by_draw = statistics.mean(max(test(run, arm) for arm in arms) - value for run, value in zip(runs_, recommended))
+    return {"means": mean, "spearman": spearman, "best": best, "regret": regret, "regret_by_draw": by_draw}
 
 
 def main(config):

@@ -4,6 +4,8 @@ import json
 import math
 import statistics
 
+from scipy import stats
+
 from keras_transfer.recipes.tables import gains
 from keras_transfer.recipes.tables.rows import records
 
@@ -17,7 +19,7 @@ def figures(results):
     Returns:
         Dict such as `{"pretraining.views": "27,003"}`.
     """
-    parts = _gains, _set_up, _protocols, _adapting, _finetuning, _maml, _hidden_patches, _pretraining, _tasks
+    parts = _gains, _set_up, _protocols, _adapting, _finetuning, _maml, _hidden_patches, _pretraining, _tasks, _choosing
     return {name: text for part in parts for name, text in part(results)}
 
 
@@ -131,6 +133,28 @@ def _tasks(results):
     yield "balance_tasks.rate", _same(balanced)
     shared = _read(results, "train_tasks/multi_fashion_shared_encoder_equal")
     yield "multi_fashion.rate", _same(shared["rates"].values())
+
+
+def _choosing(results):
+    """Rank correlations of scores with the accuracy of fine-tuning, and how far what is recommended is behind."""
+    found = [record for _, record in records(results / "choose_backbones")]
+    yield "choose.data", f"{len(found)}"
+    yield "choose.pairs", f"{sum(len(record['means']) for record in found)}"
+    yield "choose.labels", _same(_settings(record)["labels_per_class"] for record in found)
+    yield "choose.draws", _same(len(_settings(record)["splits"]) for record in found)
+    for score in ("log_me", "h_score"):
+        of_data = [record["spearman"][score]["fine_tuned"] for record in found]
+        yield f"choose.{score}", f"{statistics.mean(of_data):.2f}"
+        pairs = [pair for record in found for pair in _centred(record["means"].values(), score)]
+        yield f"choose.{score}.pooled", f"{stats.spearmanr(*zip(*pairs)).statistic:.2f}"
+    for name, regret in (("behind", "regret"), ("behind.by_draw", "regret_by_draw")):
+        yield f"choose.{name}", f"{100 * statistics.mean(record[regret] for record in found):.1f}"
+
+
+def _centred(means, score):
+    """Pairs of a score and an accuracy of fine-tuning, each without its mean over the backbones of one data set."""
+    columns = [[mean[name] for mean in means] for name in (score, "fine_tuned")]
+    return zip(*([value - statistics.mean(column) for value in column] for column in columns))
 
 
 def _read(results, name):

@@ -47,6 +47,23 @@ def finetune_strategies(results):
             yield row(case, arm, spread_of(report, arm, "accuracy"), *told, *costs)
 
 
+def adapt_photos(results):
+    """What is trained on labelled photographs, and tested in another domain: the baselines first."""
+    yield from header("case", "arm", "source", "target", "information", "gain", "verdict")
+    for case, report in records(results / "adapt_photos"):
+        for arm in report["runs"]:
+            gain, chosen = report["gains"].get(arm), ", exported" * (arm == report["extra"]["exported"])
+            told = (interval(gain), verdict(report, arm)) if gain else ("", "baseline" * (arm == report["baseline"]))
+            accuracies = (spread_of(report, arm, f"{domain}_accuracy") for domain in ("source", "target"))
+            score = f"{report['means'][arm]['target_information']:.2f}"
+            yield row(case, METHODS.get(arm, arm), *accuracies, score, told[0], f"{told[1]}{chosen}".removeprefix(", "))
+
+
+def learn_photos(results):
+    """Accuracy on classes of pictures that no arm has seen, by the size of the episodes."""
+    yield from _episodes(results / "learn_photos", "data")
+
+
 def learn_episodes(results):
     """Accuracy on classes never seen, by the size of the episodes; a table for each choice of sizes."""
     yield from _episodes(results / "learn_episodes", "data")
@@ -155,11 +172,32 @@ def balance_tasks(results):
             yield row(case, arm, *cells, *((interval(gain, 1), verdict(report, arm)) if gain else ("", "")))
 
 
+def choose_backbones(results):
+    """What backbones score before training and reach after it, then how well the one tells the other."""
+    found = list(records(results / "choose_backbones"))
+    yield from header("data", "backbone", "LogME", "H-score", "regression", "on views", "fine-tuned")
+    for case, record in found:
+        for backbone, mean in record["means"].items():
+            scores = f"{mean['log_me']:.3f}", f"{mean['h_score']:.2f}"
+            cells = (f"{100 * mean[family]:.1f}" for family in ("probe", "probe_on_views", "fine_tuned"))
+            yield row(case, backbone, *scores, *cells)
+    yield from header(
+        "data", "Spearman of LogME", "of H-score", "best of all", "recommended", "points behind", "by draw", below=True
+    )
+    for case, record in found:
+        told = (f"{record['spearman'][score]['fine_tuned']:.2f}" for score in ("log_me", "h_score"))
+        recommended = dict.fromkeys(split["recommended"] for split in record["splits"].values())
+        arms = (arm.replace("_", " ") for arm in (record["best"], "; ".join(recommended)))
+        behind = (f"{100 * record[name]:.1f}" for name in ("regret", "regret_by_draw"))
+        yield row(case, *told, *arms, *behind)
+
+
 TABLES = {
     table.__name__: table
     for table in (
-        *(adapt_digits, tune_photos, finetune_strategies, learn_episodes, learn_to_adapt),
-        *(maml_sinusoid, pretrain_views, train_tasks, train_table, balance_tasks),
+        *(adapt_digits, adapt_photos, tune_photos, finetune_strategies),
+        *(learn_episodes, learn_photos, learn_to_adapt),
+        *(maml_sinusoid, pretrain_views, train_tasks, train_table, balance_tasks, choose_backbones),
     )
 }
 

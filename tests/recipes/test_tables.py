@@ -261,3 +261,29 @@ def test_parts_need_docstrings():
         parts.summary(silent)
     silent.__doc__ = "Returns a | b,\nor c.\n\nMore."
     assert parts.summary(silent) == r"Returns a \| b, or c."
+
+
+def test_choosing_is_correlated_within_each_data_set(tmp_path):
+    """Two data sets in which the scores rank the backbones right, although the easier one has the lower scores."""
+    for case, shift, behind in (("a", 0.0, 0.02), ("b", 5.0, 0.01)):
+        means = {
+            name: {"log_me": rank + shift, "h_score": -rank, "fine_tuned": 0.125 * rank + (0.0 if shift else 0.5)}
+            for rank, name in enumerate(("x", "y", "z"))
+        }
+        spearman = {"log_me": {"fine_tuned": 1.0}, "h_score": {"fine_tuned": -1.0}}
+        config = {"labels_per_class": 10, "splits": [0, 1]}
+        record = {
+            "means": means,
+            "spearman": spearman,
+            "regret": behind,
+            "regret_by_draw": 2 * behind,
+            "config": config,
+        }
+        write(tmp_path / "choose_backbones", case, record)
+    found = dict(figures._choosing(tmp_path))
+    assert found["choose.log_me"] == found["choose.log_me.pooled"] == "1.00"
+    assert found["choose.h_score.pooled"] == "-1.00" and (found["choose.behind"], found["choose.behind.by_draw"]) == (
+        "1.5",
+        "3.0",
+    )
+    assert found["choose.data"] == "2" and found["choose.pairs"] == "6" and found["choose.draws"] == "2"

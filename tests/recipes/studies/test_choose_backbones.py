@@ -28,6 +28,7 @@ def test_summary_ranks_backbones_and_measures_the_regret():
     assert found["spearman"]["h_score"]["fine_tuned"] == pytest.approx(-1.0)
     assert found["spearman"]["log_me"]["probe"] == pytest.approx(0.5)  # ranks 2, 3, 1 against 3, 2, 1
     assert found["regret"] == pytest.approx((0.85 - 0.85 + 0.75 - 0.6) / 2)
+    assert found["regret_by_draw"] == pytest.approx((0.85 - 0.85 + 0.8 - 0.6) / 2)
 
 
 def test_study(tmp_path, monkeypatch):
