@@ -5,7 +5,7 @@ import pathlib
 from setuptools import find_packages, setup
 
 RECIPES = [f"keras_transfer.{name}" for name in find_packages(include=["recipes*"])]
-MODELS = [card.parent.name for card in pathlib.Path("saved_models").glob("*/card.json")]  # not what recipes export there
+MODELS = [card.parent.name for card in pathlib.Path("saved_models").glob("*/card.json")]  # not exports of recipes
 
 setup(
     packages=[*find_packages(include=["keras_transfer*"]), *RECIPES, "keras_transfer.saved_models"],
