@@ -418,7 +418,7 @@ ENTRIES = {
         (
             "Trained far shorter than the study, whose record is beside.",
             "Five classes in each request, no more and no fewer.",
-            "The prototypes of the zoo are more accurate, faster, and take any number of classes.",
+            "In the studies prototypical networks are more accurate on these characters, with any number of classes.",
         ),
         "Finn, Abbeel and Levine, Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks, ICML 2017, "
         "arXiv:1703.03400",
