@@ -63,7 +63,7 @@ def build(shape, classes):
     if len(shape) == 1:
         encoder = chain(shape, layers.Dropout(0.5), layers.Dense(256, activation="relu"))
     else:
-        encoder = kt.backbones.small_cnn(shape)
+        encoder = kt.backbones.small_cnn(shape, momentum=0.9)
     dim = encoder.output_shape[-1:]
     discriminator = chain(dim, layers.Dense(256, activation="relu"), layers.Dense(1))
     return encoder, chain(dim, layers.Dense(classes)), discriminator

@@ -178,7 +178,9 @@ def fitting(files):
 
 def new_encoder(data):
     """Returns a new encoder of letters, or of pictures."""
-    return episodes.build() if data.parts is not None else kt.backbones.small_cnn(data.rows.shape[1:])
+    if data.parts is not None:
+        return episodes.build()
+    return kt.backbones.small_cnn(data.rows.shape[1:], momentum=0.9)
 
 
 def new_layer(features):

@@ -9,12 +9,14 @@ from keras_transfer.backbones.features import masked_mean
 from keras_transfer.layers.patches import Patches, SinePositions
 
 
-def small_cnn(input_shape, dim=128, name="small_cnn"):
+def small_cnn(input_shape, dim=128, momentum=0.99, name="small_cnn"):
     """Makes a convolutional backbone: three blocks of Conv-BatchNorm-ReLU, each halving the size, and pooling.
 
     Args:
         input_shape: shape of an image, `(height, width, channels)`, at least 8 pixels high and wide.
         dim: number of features, at least 4; the blocks have `dim // 4`, `dim // 2` and `dim` filters.
+        momentum: how much the averages of BatchNormalization keep at a step; 0.9 where it trains for a few hundred
+            steps only, within which they have to follow.
         name: name of the model.
 
     Returns:
@@ -34,7 +36,7 @@ def small_cnn(input_shape, dim=128, name="small_cnn"):
     x = layers.Rescaling(1 / 255)(images)
     for block, filters in enumerate((dim // 4, dim // 2, dim), 1):
         x = layers.Conv2D(filters, 3, strides=2, padding="same", use_bias=False, name=f"conv_{block}")(x)
-        x = layers.BatchNormalization(name=f"bn_{block}")(x)
+        x = layers.BatchNormalization(momentum=momentum, name=f"bn_{block}")(x)
         x = layers.ReLU(name=f"relu_{block}")(x)
     return keras.Model(images, layers.GlobalAveragePooling2D(name="features")(x), name=name)
 

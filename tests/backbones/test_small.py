@@ -38,6 +38,14 @@ def test_every_weight_learns(model, x):
     assert still == [] or all(path.endswith("key/bias") for path in still)  # softmax ignores a shift of all keys
 
 
+def test_averages_follow_as_they_are_told():
+    """After one training step they hold the momentum's share of what they began with, 0."""
+    encoder, rows = small_cnn((8, 8, 1), dim=4, momentum=0.75), images[:4, :8, :8]
+    mean = np.mean(encoder.get_layer("conv_1")(rows / 255), axis=(0, 1, 2))
+    encoder(rows, training=True)
+    np.testing.assert_allclose(encoder.get_layer("bn_1").moving_mean, 0.25 * mean, rtol=1e-4, atol=1e-7)
+
+
 def test_an_mlp_by_hand():
     model = small_mlp((16, 16, 1), dim=8)
     first, second = model.get_layer("dense_1"), model.get_layer("dense_2")
