@@ -168,6 +168,7 @@ GIVEN = {
         "60,000": "keras_transfer/datasets/mnist.py",
         "20": "keras_transfer/metrics/probes.py",
         **dict.fromkeys(("2,000", "7", "2", "0"), "recipes/**/pretrain_views.py"),
+        "32": "recipes/**/pretrain_colours.py",
         **dict.fromkeys(("4,096", "256"), "benchmarks/pretraining.py"),
     },
     "serving": {"1e-5": "keras_transfer/serving/verify.py"},

@@ -122,9 +122,26 @@ def pretrain_views(results):
                 gain = report["gains"].get(arm)
                 at_baseline = "", "baseline" * (arm == report["baseline"])
                 told = (interval(gain), verdict(report, arm)) if gain else at_baseline
-                chosen = ", chosen" * (arm == report["extra"]["chosen"])
+                chosen = ", chosen" * (arm == report["extra"].get("chosen"))
                 accuracy = spread([run["test"] for run in runs.values()])
                 yield row(case, labels, arm, accuracy, told[0], told[1] + chosen)
+
+
+def pretrain_colours(results):
+    """Probes in each domain, their mean, and the gains of what was pretrained; mean ± standard deviation of seeds."""
+    domains = "photo", "cartoon", "art_painting"
+    over = "over random", "verdict", "over crops", "verdict"
+    yield from header("case", "encoder", *domains, "mean", *over, "views a second")
+    for case, record in records(results / "pretrain_colours"):
+        for arm, runs in record["accuracies"].items():
+            names = (*(f"{domain}_accuracy" for domain in domains), "accuracy")
+            cells = [spread([run[name] for run in runs.values()]) for name in names]
+            for baseline in ("random", "crops"):
+                report = record["reports"][baseline]
+                gain = report["gains"].get(arm)
+                cells += [interval(gain), verdict(report, arm)] if gain else ["", ""]
+            speed = record["views_per_second"].get(arm)
+            yield row(case, arm, *cells, f"{speed:,.0f}" if speed else "")
 
 
 def train_tasks(results):
@@ -197,7 +214,8 @@ TABLES = {
     for table in (
         *(adapt_digits, adapt_photos, tune_photos, finetune_strategies),
         *(learn_episodes, learn_photos, learn_to_adapt),
-        *(maml_sinusoid, pretrain_views, train_tasks, train_table, balance_tasks, choose_backbones),
+        *(maml_sinusoid, pretrain_views, pretrain_colours),
+        *(train_tasks, train_table, balance_tasks, choose_backbones),
     )
 }
 
