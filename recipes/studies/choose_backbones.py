@@ -255,6 +255,12 @@ def compare(config, data, split, arms, test):
     return {"backbones": found, "candidates": candidates, "held_out": held_out, "recommended": recommend(held_out)}
 
 
+def rank_correlation(first, second):
+    """Returns Spearman's correlation; 0 where all numbers of one are equal, which rank nothing."""
+    constant = len(set(first)) == 1 or len(set(second)) == 1
+    return 0.0 if constant else float(stats.spearmanr(first, second).statistic)
+
+
 def summarise(splits):
     """Returns means over draws, the rank correlations of scores and accuracies, and the regret of what is recommended.
 
@@ -277,7 +283,7 @@ def summarise(splits):
     }
     spearman = {
         key: {
-            family: float(stats.spearmanr([mean[n][key] for n in names], [mean[n][family] for n in names]).statistic)
+            family: rank_correlation([mean[n][key] for n in names], [mean[n][family] for n in names])
             for family in FAMILIES
         }
         for key in ("log_me", "h_score")
