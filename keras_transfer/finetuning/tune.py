@@ -143,7 +143,9 @@ def tune(
     untouched, logits = encoder.get_weights(), keras.layers.Dense(int(y.max()) + 1, name="logits")
     parts, features = _parts(encoder, logits, depths, _with_views(x, augment, views), y, views, batch_size)
     head = _Head(features, y, views, groups)
-    ways = [Setting(*way, shares[0]) for way in itertools.product(depths, rates, steps)]
+    different = {cut(encoder, depth): depth for depth in reversed(depths)}.values()  # of one cut the first depth
+    tried = [depth for depth in depths if depth in different]
+    ways = [Setting(*way, shares[0]) for way in itertools.product(tried, rates, steps)]
     held_out = _folds(y, groups, folds) if len(ways) * len(shares) > 1 else []
     fits = 1 + (len(ways) + len(held_out) - 1 if held_out else 0)
     bar = keras.utils.Progbar(fits, verbose=int(verbose), unit_name="fit")

@@ -87,6 +87,13 @@ def test_another_depth_moves_its_part_alone(tuned):
     tuned.model.set_weights(kept)
 
 
+def test_depths_of_one_cut_are_one_way():
+    """Of two layers with a kernel every depth up to a half trains the last: only the first of them is tried."""
+    x, y = pictures()
+    found = tune(network(), x, y, depths=(0.5, 0.25), shares=(1.0,), **OPTIONS)
+    assert found.chosen.depth == 0.5 and found.scores == {}  # nothing to choose
+
+
 def test_few_examples_choose_nothing():
     x, y = pictures(per_class=2)
     found = tune(network(), x, y, depths=(0.5, 1.0), **OPTIONS)
