@@ -151,6 +151,7 @@ GIVEN = {
     "finetuning": {
         **dict.fromkeys(("10", "2"), "results/finetune_strategies/*.json"),
         "4": "keras_transfer/finetuning/tune.py",
+        "50": "results/tune_photos/*.json",
         **dict.fromkeys(("96", "16"), "recipes/**/tune_photos.py"),
         "128": "recipes/**/finetune_strategies.py",
         "7": len(kt.datasets.PACS_CLASSES),
