@@ -9,13 +9,14 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_transfer.checks import check_integer, check_number
+from keras_transfer.checks import check_finite, check_integer, check_number
 from keras_transfer.finetuning.freezing import train_only
 from keras_transfer.finetuning.interpolation import interpolate
 from keras_transfer.finetuning.split import cut, part
 from keras_transfer.finetuning.statistics import reestimate_batch_norm
 from keras_transfer.keras_internals import all_layers
 from keras_transfer.metrics.probes import linear_probe, probe_head, tuned_probe
+from keras_transfer.metrics.scikit_learn import sklearn
 from keras_transfer.networks import copy_network
 
 LEAST = 4  # examples of a class, by fewer of which nothing is chosen
@@ -141,9 +142,10 @@ def tune(
     keras.utils.set_random_seed(seed)
     encoder = copy_network(encoder)
     untouched, logits = encoder.get_weights(), keras.layers.Dense(int(y.max()) + 1, name="logits")
-    parts, features = _parts(encoder, logits, depths, _with_views(x, augment, views), y, views, batch_size)
+    cuts = {depth: cut(encoder, depth) for depth in depths}
+    parts, features = _parts(encoder, logits, cuts, _with_views(x, augment, views), y, views, batch_size)
     head = _Head(features, y, views, groups)
-    different = {cut(encoder, depth): depth for depth in reversed(depths)}.values()  # of one cut the first depth
+    different = {cuts[depth]: depth for depth in reversed(depths)}.values()  # of one cut the first depth
     tried = [depth for depth in depths if depth in different]
     ways = [Setting(*way, shares[0]) for way in itertools.product(tried, rates, steps)]
     held_out = _folds(y, groups, folds) if len(ways) * len(shares) > 1 else []
@@ -172,7 +174,9 @@ def tune(
         """Fine-tunes on all labels; returns the weights of the whole model before and after."""
         encoder.set_weights(untouched)  # another depth has changed them
         one = parts[way.depth]
-        return tuple(one.whole(model, weights) for weights in one.fit(head.fitted(everything), way, everything, seed))
+        ends = one.fit(head.fitted(everything), way, everything, seed)
+        check_finite(ends[1], f"weights after fine-tuning at the rate {way.rate}")
+        return tuple(one.whole(model, weights) for weights in ends)
 
     model, everything = keras.Sequential([encoder, logits]), np.arange(len(y))
     ends = fit(chosen)
@@ -182,6 +186,8 @@ def tune(
 
 
 def _check(x, y, depths, rates, steps, shares):
+    if x.ndim == 0 or x.dtype == object:
+        raise ValueError(f"Expected `x` to be an array of numbers; received {x.dtype} of shape {x.shape}.")
     if len(x) == 0 or y.shape != (len(x),):
         raise ValueError(f"Expected rows and a label for each; received {len(x)} rows and labels of shape {y.shape}.")
     if not np.issubdtype(y.dtype, np.integer) or not np.array_equal(np.unique(y), np.arange(max(2, y.max() + 1))):
@@ -213,15 +219,16 @@ def _augmented(augment, x):
 
 
 def _folds(y, groups, folds):
-    """Places to hold out, fold by fold; none where a class has too few examples or groups."""
+    """Places to hold out, fold by fold; none where a class has too few examples or groups.
+
+    Groups may leave a fold empty, or training without a class: such a fold tells nothing.
+    """
     own = np.arange(len(y)) if groups is None else np.asarray(groups)
     least = min(len(np.unique(own[y == label])) for label in np.unique(y))
     if least < LEAST:
         return []
-    from sklearn.model_selection import StratifiedGroupKFold
-
-    split = StratifiedGroupKFold(min(folds, least), shuffle=True, random_state=0)
-    return [fold for _, fold in split.split(y, y, own)]
+    split = sklearn("model_selection").StratifiedGroupKFold(min(folds, least), shuffle=True, random_state=0)
+    return [fold for train, fold in split.split(y, y, own) if len(fold) > 1 and set(y[train]) == set(y)]
 
 
 def _preferred(told):
@@ -251,11 +258,10 @@ class _Head:
         return probe_head(linear_probe(self.features[rows], np.tile(self.y[places], blocks), self.penalty / blocks))
 
 
-def _parts(encoder, head, depths, rows, y, views, batch_size):
+def _parts(encoder, head, cuts, rows, y, views, batch_size):
     """Returns `{depth: _Part}` and the features of all rows, in one pass through the encoder as it is."""
     parts, below, inputs, upper = {}, None, rows, encoder
-    for depth in sorted(depths, reverse=True):
-        place = cut(encoder, depth)
+    for depth, place in sorted(cuts.items(), reverse=True):
         if place is not None and place != below:
             inputs = part(encoder, below, place).predict(inputs, batch_size=64, verbose=0)
             below, upper = place, part(encoder, place, None)
@@ -275,14 +281,16 @@ class _Part:
         self.schedule = _Cosine()
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         self.model.compile(keras.optimizers.Adam(self.schedule), loss)
+        self.model.optimizer.build(self.model.trainable_variables)
+        self.first = [variable.numpy() for variable in self.model.optimizer.variables]  # no zeros: a loss has a scale
 
     def fit(self, head, way, places, seed):
         """Trains on all views of some examples; returns the weights of part and head before and after."""
         rows = (np.arange(self.views)[:, None] * len(self.y) + places).ravel()
         begin = [*self.begin, *head.get_weights()]
         self.model.set_weights(begin)
-        for variable in self.model.optimizer.variables:
-            variable.assign(ops.zeros_like(variable))
+        for variable, value in zip(self.model.optimizer.variables, self.first):
+            variable.assign(value)
         self.schedule.rate.assign(way.rate)
         self.schedule.steps.assign(way.steps)
         rng, count = np.random.default_rng(seed), way.steps * self.batch_size

@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 
 from keras_transfer.finetuning import Setting, interpolate, tune
-from keras_transfer.finetuning.tune import _preferred
+from keras_transfer.finetuning.tune import _folds, _preferred
 
 pytestmark = pytest.mark.filterwarnings("ignore:Even though the `tf.config.experimental_run_functions_eagerly")
 CLASSES = 3
@@ -123,6 +123,31 @@ def test_groups_are_held_out_whole():
     assert apart < 0.8 < together
 
 
+def test_float16_trains_with_a_scaled_loss():
+    """Each fit begins with the optimizer as it was made; in zeros the loss would have a scale of 0."""
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        start, end = tune(network(), *pictures(), depths=(1.0,), **OPTIONS).ends
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert all(np.isfinite(weights).all() for weights in end)
+    assert any(np.abs(a - b).max() > 1e-4 for a, b in zip(start[:2], end[:2]))  # of the first convolution
+
+
+def test_weights_that_are_not_finite_are_no_result():
+    with pytest.raises(ValueError, match="weights after fine-tuning at the rate"):
+        tune(network(), *pictures(), depths=(1.0,), **{**OPTIONS, "rates": (1e30,)})
+
+
+def test_a_fold_that_leaves_no_class_to_learn_from_is_left_out():
+    """Groups of both classes: whichever way they are held out, both classes are left, or the fold is."""
+    y = np.array([0] * 12 + [1] * 4)
+    for folds in (2, 3, 4):
+        groups = np.array([0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3, 0, 1, 2, 3])
+        for fold in _folds(y, groups, folds):
+            assert len(fold) > 1 and set(np.delete(y, fold)) == {0, 1}
+
+
 @pytest.mark.parametrize(
     "change, message",
     [
@@ -134,6 +159,7 @@ def test_groups_are_held_out_whole():
         ({"rates": (-1.0,)}, "above 0"),
         ({"steps": (0,)}, "`steps`"),
         ({"folds": 1}, "`folds`"),
+        ({"x": tf.data.Dataset.range(3)}, "`x` to be an array"),
     ],
 )
 def test_bad_input_is_refused(change, message):
