@@ -22,6 +22,7 @@ from keras import layers
 
 import keras_transfer as kt
 from keras_transfer.recipes import pictures, runs
+from keras_transfer.recipes.few_labels import draw
 
 IMAGES = 4000  # of Georgian letters, those to train on among them
 BASELINES = ("logistic_regression", "logistic_regression_views")  # of features, of the images and of their views
@@ -83,9 +84,8 @@ def build(pretrained):
 
 def draw_split(per_class, labels, split):
     """Returns the places of so many labelled images of each class, and of all others, which are the test."""
-    rng = np.random.default_rng(split)
-    chosen = [rng.permutation(np.flatnonzero(labels == c))[:per_class] for c in np.unique(labels)]
-    return np.concatenate(chosen), np.setdiff1d(np.arange(len(labels)), np.concatenate(chosen))
+    chosen = draw(labels, per_class, split)
+    return chosen, np.setdiff1d(np.arange(len(labels)), chosen)
 
 
 def changes():

@@ -22,6 +22,7 @@ from keras import layers
 
 import keras_transfer as kt
 from keras_transfer.recipes import finetune_letters, own_pictures, pictures, runs
+from keras_transfer.recipes.few_labels import draw
 
 BASELINES = {"logistic_regression": "plain", "logistic_regression_views": "views"}
 
@@ -111,12 +112,6 @@ def tune(config, seed, backbone, change, train, test, features):
     chosen = {**tuned.chosen._asdict(), "began": tuned.began, "seconds": tuned.seconds}
     print(f"seed {seed}, chosen: {chosen}", flush=True)
     return {"arms": found, "chosen": chosen}, tuned.model
-
-
-def draw(labels, per_class, seed):
-    """Returns the places of at most so many pictures of each class."""
-    rng = np.random.default_rng(seed)
-    return np.concatenate([rng.permutation(np.flatnonzero(labels == c))[:per_class] for c in np.unique(labels)])
 
 
 def main(config):

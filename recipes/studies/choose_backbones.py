@@ -35,6 +35,7 @@ from sklearn.model_selection import StratifiedKFold, train_test_split
 import keras_transfer as kt
 from keras_transfer.recipes import finetune_letters, runs
 from keras_transfer.recipes.candidates import recommend, score, shortlist
+from keras_transfer.recipes.finetune_photos import photographs
 
 SIZE = 64
 LETTERS = 2000  # Georgian ones
@@ -104,12 +105,6 @@ def load(config):
             images = keras.ops.image.resize(file["x"].astype("float32"), (SIZE, SIZE))
             return np.clip(np.asarray(images), 0, 255).astype("uint8"), file["y"] % 10
     return _letters(kt.datasets.script_letters("georgian"), LETTERS, 1)
-
-
-def photographs():
-    """Returns layers that change a photograph and leave what it shows."""
-    change = [layers.RandomFlip("horizontal"), layers.RandomBrightness(0.15), layers.RandomTranslation(0.1, 0.1)]
-    return [*change, layers.RandomZoom((-0.3, 0.1)), layers.RandomRotation(0.04), layers.RandomContrast(0.2)]
 
 
 def _folder(*names):

@@ -23,11 +23,11 @@ from typing import Literal, NamedTuple
 
 import keras
 import numpy as np
-from keras import layers
 
 import keras_transfer as kt
 from keras_transfer.recipes import finetune_letters, pictures, runs
 from keras_transfer.recipes.finetune_letters import BASELINES, accuracy, compile_model, draw_split
+from keras_transfer.recipes.finetune_photos import photographs
 
 Strategy = Literal[
     "lp_ft",
@@ -140,11 +140,6 @@ def build(config, pretrained=None):
 
 def augment(config, images, split):
     """Returns `views` views of each image, uint8, the images themselves first."""
-
-    def photographs():
-        change = [layers.RandomFlip("horizontal"), layers.RandomBrightness(0.15), layers.RandomTranslation(0.1, 0.1)]
-        return change + [layers.RandomZoom((-0.3, 0.1)), layers.RandomRotation(0.04), layers.RandomContrast(0.2)]
-
     make = finetune_letters.changes if config.data == "glyphs" else photographs
     return finetune_letters.augment(config, images, split, make)
 
