@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 import keras_transfer as kt
+from keras_transfer.recipes.few_labels import by_batches, predict
 
 PLAIN, VIEWS, TUNED = "logistic regression", "logistic regression on views", "fine-tuned"
 
@@ -79,9 +80,7 @@ class Candidate:
         """The features `(views * n, dim)`, those of the pictures themselves first; views are made and forgotten."""
         found = [kt.backbones.cached_features(self.encoder, self.x, verbose=False)]
         for _ in range(self.views - 1):
-            view = np.concatenate(
-                [np.array(self.augment(part.astype("float32"), training=True)) for part in _batches(self.x)]
-            )
+            view = by_batches(lambda rows: np.array(self.augment(rows.astype("float32"), training=True)), self.x)
             found.append(kt.backbones.cached_features(self.encoder, np.clip(view, 0, 255), verbose=False))
         return np.concatenate(found)
 
@@ -119,16 +118,6 @@ class Candidate:
         return self.views if family == VIEWS else 1
 
 
-def answers(model, images):
-    """Returns the logits of pictures, which may be on disk."""
-    return np.concatenate([model.predict(batch, batch_size=64, verbose=0) for batch in _batches(images)])
-
-
 def accuracy(model, images, labels):
     """Returns the share of right answers."""
-    return float((answers(model, images).argmax(-1) == labels).mean())
-
-
-def _batches(images):
-    for start in range(0, len(images), 256):
-        yield images[start : start + 256]
+    return float((predict(model, images).argmax(-1) == labels).mean())

@@ -26,17 +26,8 @@ from matplotlib.figure import Figure
 
 import keras_transfer as kt
 from keras_transfer.recipes import finetune_letters, own_pictures, pictures, runs
-from keras_transfer.recipes.candidates import (
-    PLAIN,
-    TUNED,
-    VIEWS,
-    Candidate,
-    answers,
-    folds_of,
-    recommend,
-    score,
-    shortlist,
-)
+from keras_transfer.recipes.candidates import PLAIN, TUNED, VIEWS, Candidate, folds_of, recommend, score, shortlist
+from keras_transfer.recipes.few_labels import predict
 
 BATCH = 16
 TRACING = 20  # seconds, about, before the first step
@@ -329,7 +320,7 @@ def main(config):
     chosen, regression = recommend(held_out), recommend({arm: held_out[arm] for arm in metrics if arm[1] != TUNED})
     by_name = {one.name: one for one in candidates}
     models = {arm: by_name[arm[0]].model(arm[1]) for arm in dict.fromkeys((chosen, regression))}
-    logits = {arm: answers(model, data.test) for arm, model in models.items()}
+    logits = {arm: predict(model, data.test) for arm, model in models.items()}
     tests = {arm_label(arm): float((one.argmax(-1) == data.test_labels).mean()) for arm, one in logits.items()}
     extra = {"scores": {label(name): one for name, one in scores.items()}, "test": tests, "left_out": left_out}
     extra |= {"chosen": arm_label(chosen), "pictures": len(data.y)}

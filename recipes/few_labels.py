@@ -14,7 +14,7 @@ VIEWS = 5  # of each labelled image, for the probes of views
 RATES = (1e-3, 3e-3)  # of Adam, to choose from
 FOLDS = 5  # one part in so many of the labelled images chooses the rate
 PIXELS = 32  # the largest side of images whose pixels are probed
-BATCH = 500
+READ, BATCH = 256, 64  # images in memory at once, and in a pass through a network
 
 
 def draw(labels, per_class, seed):
@@ -38,7 +38,12 @@ def features_of(encoder):
 
 def by_batches(read, images):
     """Returns what a function makes of images in memory or on disk, of which a batch at a time is read."""
-    return np.concatenate([read(images[start : start + BATCH]) for start in range(0, len(images), BATCH)])
+    return np.concatenate([read(images[start : start + READ]) for start in range(0, len(images), READ)])
+
+
+def predict(network, images):
+    """Returns what a network answers to images in memory or on disk."""
+    return by_batches(features_of(network), images)
 
 
 def probes(read, augment, few, test):
@@ -107,7 +112,7 @@ def best_of(train, few, test):
     """
 
     def accuracy(model, images, labels):
-        return float((by_batches(features_of(model), images).argmax(-1) == labels).mean())
+        return float((predict(model, images).argmax(-1) == labels).mean())
 
     (x, y, groups), scores = few, {}
     part = held_out(y, groups)

@@ -22,7 +22,7 @@ from keras import layers
 
 import keras_transfer as kt
 from keras_transfer.recipes import finetune_letters, own_pictures, pictures, runs
-from keras_transfer.recipes.few_labels import draw
+from keras_transfer.recipes.few_labels import draw, predict
 
 BASELINES = {"logistic_regression": "plain", "logistic_regression_views": "views"}
 
@@ -78,12 +78,6 @@ def photographs():
     """Returns layers that change a photograph as another camera would."""
     change = [layers.RandomFlip("horizontal"), layers.RandomBrightness(0.15), layers.RandomTranslation(0.1, 0.1)]
     return change + [layers.RandomZoom((-0.3, 0.1)), layers.RandomRotation(0.04), layers.RandomContrast(0.2)]
-
-
-def predict(network, images, rows=256):
-    """Returns what a network says of pictures, of which so many are in memory at once."""
-    batches = (images[np.arange(start, min(start + rows, len(images)))] for start in range(0, len(images), rows))
-    return np.concatenate([network.predict(batch, batch_size=64, verbose=0) for batch in batches])
 
 
 def tune(config, seed, backbone, change, train, test, features):

@@ -162,10 +162,8 @@ class Arms:
         kt.finetuning.freeze_batch_norm(self.model)  # so few steps would not follow other statistics
         adam = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(self.rate, self.steps))
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        self.model.compile(adam, loss, jit_compile=False)
+        self.model.compile(adam, loss)
         adam.build(self.model.trainable_variables)
-        for part in (self.lower, self.upper):
-            part.compile(jit_compile=False)  # on a CPU it takes longer to compile than it saves
         self.start = self.upper.get_weights()
 
     def maps(self, images):

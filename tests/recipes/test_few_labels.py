@@ -24,8 +24,12 @@ def test_pixels_are_reduced_to_their_means():
 
 
 def test_what_is_read_by_batches_is_all_of_it(monkeypatch):
-    monkeypatch.setattr(few_labels, "BATCH", 4)
-    np.testing.assert_array_equal(few_labels.by_batches(lambda rows: rows + 1, np.arange(10)), np.arange(1, 11))
+    def read(rows):
+        assert len(rows) <= 4
+        return rows + 1
+
+    monkeypatch.setattr(few_labels, "READ", 4)
+    np.testing.assert_array_equal(few_labels.by_batches(read, np.arange(10)), np.arange(1, 11))
 
 
 @pytest.mark.parametrize("swapped", [False, True])

@@ -35,16 +35,6 @@ def test_record_pictures_and_export(run, picture_folder):
     assert json.loads((version / "assets.extra/card.json").read_text())["classes"] == list("ABCD")
 
 
-def test_pictures_are_predicted_in_parts(monkeypatch):
-    class Doubled:
-        def predict(self, rows, **_):
-            assert len(rows) <= 3
-            return 2 * rows
-
-    images = np.arange(10).reshape(10, 1)
-    np.testing.assert_array_equal(finetune_photos.predict(Doubled(), images, rows=3), 2 * images)
-
-
 def test_a_draw_is_of_each_class_what_there_is():
     labels = np.array([0, 1, 1, 1, 2, 2])
     few = finetune_photos.draw(labels, per_class=2, seed=0)
