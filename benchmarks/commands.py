@@ -3,13 +3,14 @@
 Every verb runs once as a user would type it, in a process of its own: on PACS, Office-31 and Adult from
 KERAS_TRANSFER_DATA, with MobileNet as a TF Hub module and EfficientNet-Lite0 as a .keras file. Each ends with a
 verified export. `--environment` names the folder of another virtual environment whose `keras-transfer` is called, such
-as a fresh one that holds nothing but the wheel and its extras. Prints, and writes results/commands.json.
+as a fresh one that holds nothing but the wheel and its extras. Prints, and writes results/commands.json after each.
 """
 
 import argparse
 import json
 import os
 import pathlib
+import resource
 import subprocess
 import sys
 import tempfile
@@ -71,18 +72,25 @@ def with_preprocessing(folder):
 
 
 def run(command, arguments, folder):
-    """Runs a verb in a folder; returns its seconds and the largest difference of its export, None without one."""
+    """Runs a verb in a folder; returns its seconds, those of cores, and the largest difference of an export or None."""
     found = [
         str(next(pathlib.Path(folder).glob(word))) if isinstance(word, str) and "*" in word else str(word)
         for word in arguments
     ]
-    start = time.perf_counter()
+    start, used = time.perf_counter(), core_seconds()
     ended = subprocess.run([command, *found], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     seconds = time.perf_counter() - start
     if ended.returncode:
         raise RuntimeError(f"{' '.join(found)} ended with {ended.returncode}:\n{ended.stdout[-3000:]}")
     told = [line.split()[-1] for line in ended.stdout.splitlines() if "argest difference" in line]
-    return {"seconds": seconds, "largest_difference": max(map(float, told), default=None)}
+    differences = {"largest_difference": max(map(float, told), default=None)}
+    return {"seconds": seconds, "core_seconds": core_seconds() - used, **differences}
+
+
+def core_seconds():
+    """Returns the seconds that cores have worked for processes that this one started."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def main():
@@ -102,7 +110,7 @@ def main():
             shared = ["--runs", "runs"] if arguments[0] not in ("export", "verify", "zoo") else []
             measured[name] = run(command, [*arguments, *shared], folder)
             print(name, measured[name], flush=True)
-    kt.report.write_whole(path, f"{kt.report.to_json(measured, indent=1)}\n".encode())
+            kt.report.write_whole(path, f"{kt.report.to_json(measured, indent=1)}\n".encode())
 
 
 if __name__ == "__main__":
