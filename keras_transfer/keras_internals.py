@@ -423,6 +423,9 @@ def made_of(dataset):
 class Trainer(keras.Model):
     """A `keras.Model` whose `fit` and `evaluate` are right under three circumstances in which Keras's own are not.
 
+    Its training begins sooner too. On TensorFlow, Keras makes the variables of metrics and optimizer while it traces the
+    first step, which `tf.function` then traces a second time, to have a graph that makes none. Here they are made before.
+
     - Under `MultiWorkerMirroredStrategy` they fail (keras#20585) in two places: building from a batch of another
       worker's values, and averaging logs that have no axis to average over. Here networks are built before.
     - Where the length of a dataset is unknown, a last step finds no data. What reads none (counters, teachers, the row
@@ -430,8 +433,10 @@ class Trainer(keras.Model):
     - A call that failed, on wrong data perhaps, leaves a half-traced function, with which every later call fails until
       the model is compiled again. Here the next call traces anew.
 
-    The first two need methods that have private names alone: a custom `train_step` is called too late for either.
+    All but the last need methods that have private names alone: a custom `train_step` is called too late for them.
     """
+
+    _about_to_train = False
 
     def fit(self, *args, **kwargs):
         """Trains, as `keras.Model.fit`."""
@@ -439,7 +444,7 @@ class Trainer(keras.Model):
         given = inspect.signature(super().fit).bind(*args, **kwargs).arguments.get("validation_data")
         if given is not None:
             self.check_data(*(given if isinstance(given, (tuple, list)) else (given,)))
-        with self._traced_anew_after_failure():
+        with self._traced_anew_after_failure(), self._built_for_training():
             return super().fit(*args, **kwargs)
 
     def evaluate(self, *args, **kwargs):
@@ -457,7 +462,7 @@ class Trainer(keras.Model):
     def train_on_batch(self, *args, **kwargs):
         """Trains on one batch, as `keras.Model.train_on_batch`."""
         self.check_data(*args, **kwargs)
-        with self._traced_anew_after_failure():
+        with self._traced_anew_after_failure(), self._built_for_training():
             return super().train_on_batch(*args, **kwargs)
 
     def test_on_batch(self, *args, **kwargs):
@@ -482,6 +487,14 @@ class Trainer(keras.Model):
                 ) from error
             raise
 
+    @contextlib.contextmanager
+    def _built_for_training(self):
+        self._about_to_train = True
+        try:
+            yield
+        finally:
+            self._about_to_train = False
+
     @property
     def _multi_worker(self):
         if keras.backend.backend() != "tensorflow":
@@ -492,7 +505,10 @@ class Trainer(keras.Model):
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
         if not self._multi_worker:
-            return super()._maybe_symbolic_build(iterator, data_batch)
+            super()._maybe_symbolic_build(iterator, data_batch)
+            if keras.backend.backend() == "tensorflow" and self._distribute_strategy is None:
+                self._build_before_tracing(iterator, data_batch)
+            return
         if not all(layer.built for layer in self.layers):
             raise ValueError(
                 "Expected built networks under MultiWorkerMirroredStrategy; received some that are not. "
@@ -502,6 +518,16 @@ class Trainer(keras.Model):
         with self.distribute_strategy.scope():
             if self.optimizer is not None:
                 self.optimizer.build(self.trainable_variables)
+
+    def _build_before_tracing(self, iterator, data_batch):
+        """Makes the variables of a training step from the shapes of its data, none of which is read."""
+        if not self._about_to_train or self.run_eagerly or self.train_function is not None:
+            return
+        # What cannot be built from shapes alone, or is wrong, is for the trace to make, or to say.
+        with contextlib.suppress(Exception):
+            if data_batch is None:
+                data_batch = iterator._distributed_dataset.element_spec
+            self._symbolic_build(data_batch=data_batch)
 
     def _make_function(self, step_function, **kwargs):
         if keras.backend.backend() != "tensorflow":

@@ -1,11 +1,12 @@
 """Adapts a digit classifier to a domain without labels, holds it against source-only training, and exports it.
 
     python -m keras_transfer.recipes.adapt_digits
-    python -m keras_transfer.recipes.adapt_digits --pair digits_photos --method dan dann
+    python -m keras_transfer.recipes.adapt_digits --pair digits_photos --method adamatch shot dann
 
 Nothing is downloaded. The default pair, simulated printed digits to real handwritten ones, takes about 4 minutes on two
-cores. USPS, MNIST and MNIST-M-like digits: `recipes/studies/adapt_digits.py`. Measured numbers:
-`results/adapt_digits/<pair>.json`; how the settings were chosen: `results/adapt_digits/selection.json`.
+cores. USPS, MNIST and MNIST-M-like digits: `recipes/studies/adapt_digits.py`. All arms but `source_only_plain` learn
+from the same augmented views of the source. Measured numbers: `results/adapt_digits/<pair>.json`; how the settings were
+chosen: `results/adapt_digits/selection.json`.
 """
 
 import dataclasses
@@ -20,8 +21,7 @@ import numpy as np
 from keras import layers
 
 import keras_transfer as kt
-from keras_transfer.recipes import pictures, runs
-from keras_transfer.recipes.domains import information
+from keras_transfer.recipes import digit_views, pictures, runs
 
 CLASSES = "0123456789"
 
@@ -32,7 +32,9 @@ class Config:
 
     pair: Literal["printed_handwritten", "digits_photos"] = "printed_handwritten"
     """Labelled source and unlabelled target."""
-    method: tuple[Literal["dann", "deep_coral", "dan"], ...] = ("dan",)
+    method: tuple[Literal["adamatch", "self_ensembling", "shot", "adabn", "mcc", "dann", "deep_coral", "dan"], ...] = (
+        "adamatch",
+    )
     """Methods to train, one or more; the first is exported."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """One run of every arm for each; at least two, for an interval."""
@@ -43,7 +45,7 @@ class Config:
     learning_rate: float = 3e-3
     """The learning rate of Adam at the start of a cosine decay to 0."""
     ramp: float = 0.4
-    """Share of the steps in which the weight of the adaptation rises."""
+    """Share of the steps in which the weight of the adaptation rises; `shot` and `adabn` have none."""
     runs: pathlib.Path = pathlib.Path("runs/adapt_digits")
     """Folder in which each run makes a folder with its config, report, histories and pictures."""
     saved_models: pathlib.Path = pathlib.Path("saved_models")
@@ -73,57 +75,87 @@ def split(data, rows):
     return [tuple(part[index] for part in data) for index in (order[:rows], order[rows:])]
 
 
-def build(channels, batch_norm):
+def build(channels):
     """Returns new networks: encoder, head and discriminator."""
-
-    def normalize():
-        return [layers.BatchNormalization()] if batch_norm else []
-
     # Each image on its own scale: mean 0, variance 1.
     encoder = [keras.Input((28, 28, channels)), layers.LayerNormalization(axis=(1, 2, 3), center=False, scale=False)]
     for filters in (32, 48):
-        encoder += [layers.Conv2D(filters, 5), layers.MaxPooling2D(), *normalize(), layers.ReLU()]
-    encoder += [layers.Flatten(), layers.Dropout(0.5), layers.Dense(100), *normalize(), layers.ReLU()]
+        encoder += [layers.Conv2D(filters, 5), layers.MaxPooling2D(), layers.BatchNormalization(), layers.ReLU()]
+    encoder += [layers.Flatten(), layers.Dropout(0.5), layers.Dense(100), layers.BatchNormalization(), layers.ReLU()]
     head = [keras.Input((100,)), layers.Dense(len(CLASSES))]
-    discriminator = [keras.Input((100,)), layers.Dense(100), *normalize(), layers.ReLU(), layers.Dense(1)]
+    discriminator = [keras.Input((100,)), layers.Dense(100), layers.BatchNormalization(), layers.ReLU()]
+    discriminator.append(layers.Dense(1))
     names = ("encoder", "head", "discriminator")
     return [keras.Sequential(network, name=n) for n, network in zip(names, (encoder, head, discriminator))]
 
 
 METHODS = {
-    "dann": lambda parts, ramp: kt.models.DANN(*parts, reversal=ramp()),
+    "dann": lambda parts, ramp: kt.models.DANN(*parts, reversal=ramp(peak=0.3)),
     "deep_coral": lambda parts, ramp: kt.models.DeepCORAL(*parts[:2], coral_weight=ramp(peak=100.0)),
     "dan": lambda parts, ramp: kt.models.DAN(*parts[:2], mmd_weight=ramp()),
+    "mcc": lambda parts, ramp: kt.models.TargetTerms(*parts[:2], {"mcc": (kt.losses.MCC(), ramp())}),
+    "adamatch": lambda parts, ramp: kt.models.AdaMatch(*parts[:2], ramp()),
+    "self_ensembling": lambda parts, ramp: kt.models.SelfEnsembling(*parts[:2], ramp()),
 }
-BASELINES = {"source_only": False, "source_only_batch_norm": True}  # with BatchNormalization or without
+SOURCE_FREE = ("adabn", "shot")  # they begin at `source_only` and see the target alone
+SHOT_RATE = 1e-3  # of a network that is trained already
+BASELINES = ("source_only_plain", "source_only")  # without augmentation, and with the augmentation of all other arms
 
 
-def train(config, arm, seed, data):
-    """Trains one arm on one seed and returns the model, its encoder, its history and its metrics."""
+def views(arm, channels):
+    """Returns the augmentation of an arm, by streams: the same strong views of the source for all, but for one."""
+    if arm == "source_only_plain":
+        return None
+    strong, weak = digit_views.strong(channels > 1), digit_views.weak(channels > 1)
+    if arm in ("adamatch", "self_ensembling"):
+        return {"source": strong, "target_weak": weak, "target_strong": strong}
+    return {"source": strong, "target": strong}
+
+
+def train(config, arm, seed, data, trained=None):
+    """Trains one arm on one seed and returns the model, its encoder, its history and its metrics.
+
+    `trained` is the network of `source_only`, which source-free methods begin at.
+    """
     keras.utils.set_random_seed(seed)
+    channels = data["source"][0].shape[-1]
     stream = kt.streams.domains(
-        data["source"], data["target"][0], batch_size=config.batch_size, classes=len(CLASSES), seed=seed
+        data["source"],
+        data["target"][0],
+        batch_size=config.batch_size,
+        classes=len(CLASSES),
+        seed=seed,
+        augment=views(arm, channels),
     )
     epochs = math.ceil(config.steps / len(stream))
     steps = epochs * len(stream)
-    parts = build(data["source"][0].shape[-1], batch_norm=BASELINES.get(arm, True))
+    parts, rate = build(channels), config.learning_rate
     if arm in BASELINES:
         model, stream = keras.Sequential(parts[:2]), stream.map(lambda x, y: (x["source"], y))
+    elif arm == "adabn":
+        model, epochs = kt.models.adabn(trained, data["target"][0]), 0
+    elif arm == "shot":
+        model, rate = kt.models.SHOT(*kt.networks.copy_network(trained).layers), SHOT_RATE
+        stream = stream.map(lambda x, y: {"target": x["target"]})
     else:
         model = METHODS[arm](parts, functools.partial(kt.schedules.DannRamp, config.ramp * steps))
-    rate = keras.optimizers.schedules.CosineDecay(config.learning_rate, steps)
+    encoder = model.layers[0] if arm in (*BASELINES, "adabn") else model.served[0]
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.Adam(rate), loss, metrics=["accuracy"])
-    progress = runs.progress(f"{arm}, seed {seed}", epochs)
+    measured = {"loss": loss, "metrics": ["accuracy"]}
+    adam = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(rate, steps))
+    model.compile(adam, **({} if arm == "shot" else measured))
+    progress, history = runs.progress(f"{arm}, seed {seed}", epochs), {}
     start = time.perf_counter()
-    history = model.fit(stream, epochs=epochs, shuffle=False, verbose=0, callbacks=[progress]).history
+    if epochs:
+        history = model.fit(stream, epochs=epochs, shuffle=False, verbose=0, callbacks=[progress]).history
     seconds = time.perf_counter() - start
+    model.compile(adam, **measured)
     metrics = {
         f"{domain}_accuracy": model.evaluate(*data[f"{domain}_test"], verbose=0, return_dict=True)["accuracy"]
         for domain in ("source", "target")
     }
-    metrics["target_information"] = information(model.predict(data["target"][0], batch_size=256, verbose=0))
-    return model, parts[0], history, {**metrics, "seconds": seconds}
+    metrics["target_information"] = kt.metrics.information(model.predict(data["target"][0], 256, verbose=0))
+    return model, encoder, history, {**metrics, "seconds": seconds}
 
 
 def main(config, load=load):
@@ -131,26 +163,32 @@ def main(config, load=load):
     if len(config.seeds) < 2:
         raise ValueError(f"Expected at least 2 seeds for an interval; received {config.seeds}.")
     run, data = runs.Run(config, "adapt_digits", config.pair), load(config)
-    trained, histories, metrics = {}, {}, {}
+    trained, encoders, histories, metrics = {}, {}, {}, {}
 
     def part(arm, seed):
-        model, encoder, history, measured = train(config, arm, seed, data)
-        networks = {"model": model, "encoder": encoder} if seed == config.seeds[0] else {}
-        return {"metrics": measured, "history": history}, networks
+        model, encoder, history, measured = train(config, arm, seed, data, trained.get(("source_only", seed)))
+        kept = {"model": model, "encoder": encoder} if seed == config.seeds[0] else {}
+        return {"metrics": measured, "history": history}, kept | ({"model": model} if arm == "source_only" else {})
 
     for arm in (*BASELINES, *config.method):
         for seed in config.seeds:
             found, networks = run.part(f"{arm}, seed {seed}", functools.partial(part, arm, seed), seed)
             metrics.setdefault(arm, {})[seed] = found["metrics"]
-            trained.setdefault(arm, (networks.get("model"), networks.get("encoder")))
+            if networks:
+                trained[arm, seed] = networks["model"]
+                encoders.setdefault(arm, networks.get("encoder"))
             histories.setdefault(arm, []).append(found["history"])
 
     # The first seed's model, whatever its accuracy: to pick by the target's labels would be to train on them.
     first, (x, _) = config.method[0], data["target_test"]
-    report = kt.report.TransferReport(metrics, list(BASELINES), extra={"histories": histories})
-    figures = draw(config.pair, data, {arm: trained[arm] for arm in (report.baseline, first)}, histories)
+    score = {arm: np.mean([found["target_information"] for found in runs.values()]) for arm, runs in metrics.items()}
+    chosen = max(score, key=score.get)
+    report = kt.report.TransferReport(metrics, list(BASELINES), extra={"histories": histories, "chosen": chosen})
+    seed, histories = config.seeds[0], {arm: found for arm, found in histories.items() if found[0]}
+    compared = {arm: (trained[arm, seed], encoders[arm]) for arm in (report.baseline, first)}
+    figures = draw(config.pair, data, compared, histories)
     export = {"x": x, "requests": [x[:64]], "classes": CLASSES, "metrics": metrics[first]}
-    return run.finish(report, figures, model=trained[first][0], **export)
+    return run.finish(report, figures, model=trained[first, seed], **export)
 
 
 def draw(pair, data, trained, histories):

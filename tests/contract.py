@@ -57,6 +57,19 @@ def domains(rows=16, target_rows=24, seed=0, shape=(FEATURES,)):
     return ({"source": source, "target": target}, labels), (source, labels)
 
 
+def domain_views(seed=0, shape=(FEATURES,)):
+    """Batches of two domains, of the target two views."""
+    (x, labels), plain = domains(seed=seed, shape=shape)
+    strong = x["target"] + 0.5 * np.random.default_rng(seed + 100).normal(size=x["target"].shape).astype("float32")
+    return ({"source": x["source"], "target_weak": x["target"], "target_strong": strong}, labels), plain
+
+
+def target_alone(seed=0, shape=(FEATURES,)):
+    """A batch of the target, without labels."""
+    (x, _), (plain, _) = domains(seed=seed, shape=shape)
+    return ({"target": x["target"]}, None), (plain, None)
+
+
 def labelled(seed=0, shape=(FEATURES,)):
     """A plain batch, which trains and evaluates."""
     plain = domains(seed=seed, shape=shape)[1]
@@ -75,6 +88,12 @@ def episode_batch(seed=0, shots=2, queries=3, episodes=4, shape=(FEATURES,)):
 
     support, (query, answers) = draw(shots), draw(queries)
     return ({"support": support, "query": query}, answers), (query[0], None)
+
+
+def target_terms():
+    losses = kt.losses
+    named = {"mcc": losses.MCC(), "bnm": losses.negative_nuclear_norm, "im": losses.negative_information}
+    return {name: (loss, 0.1) for name, loss in {**named, "entropy": losses.prediction_entropy}.items()}
 
 
 def tasks(seed=0, rows=16, shape=(FEATURES,)):
@@ -243,6 +262,12 @@ def methods(encoder, adaptable, projector, free_projector, vit, image_networks, 
         "DANN": Row(lambda: compiled(m.DANN(encoder(), head(), discriminator(), reversal=ramp)), *on_domains),
         "DeepCORAL": Row(lambda: compiled(m.DeepCORAL(encoder(), head(), coral_weight=100.0)), *on_domains),
         "DAN": Row(lambda: compiled(m.DAN(encoder(), head())), *on_domains),
+        "TargetTerms": Row(lambda: compiled(m.TargetTerms(encoder(), head(), target_terms())), *on_domains),
+        "AdaMatch": Row(lambda: compiled(m.AdaMatch(encoder(), head(), threshold=0.5)), *domain_views(shape=shape)),
+        "SelfEnsembling": Row(
+            lambda: compiled(m.SelfEnsembling(encoder(), head(), threshold=0.3)), *domain_views(shape=shape)
+        ),
+        "SHOT": Row(lambda: unlabelled(m.SHOT(encoder(), head())), *target_alone(shape=shape)),
         "L2SP": Row(lambda: compiled(m.L2SP(encoder(), head())), *on_labels),
         "Distillation": Row(
             lambda: compiled(m.Distillation(encoder(), head(), keras.Sequential([encoder(), head()]))), *on_labels

@@ -1,9 +1,12 @@
 """Losses: functions, and classes where users compile with them."""
 
 from keras_transfer.losses.barlow_twins import barlow_twins
+from keras_transfer.losses.bnm import negative_nuclear_norm
 from keras_transfer.losses.contrastive import nt_xent, sup_con
 from keras_transfer.losses.coral import CORAL, coral
 from keras_transfer.losses.distillation import DistillationLoss, distillation
+from keras_transfer.losses.information import negative_information, prediction_entropy
+from keras_transfer.losses.mcc import MCC, mcc
 from keras_transfer.losses.mmd import MMD, mmd
 from keras_transfer.losses.negative_cosine import negative_cosine
 from keras_transfer.losses.vicreg import vicreg
@@ -11,14 +14,19 @@ from keras_transfer.losses.weight_sharing import trace_norm, weight_spread
 
 __all__ = [
     "CORAL",
+    "MCC",
     "MMD",
     "DistillationLoss",
     "barlow_twins",
     "coral",
     "distillation",
+    "mcc",
     "mmd",
     "negative_cosine",
+    "negative_information",
+    "negative_nuclear_norm",
     "nt_xent",
+    "prediction_entropy",
     "sup_con",
     "trace_norm",
     "vicreg",

@@ -33,3 +33,17 @@ def check_views(view_1, view_2, purpose):
 def check_temperature(temperature):
     """Raises an error unless the temperature is a finite number above 0; returns it."""
     return check_number(temperature, "temperature", above=0)
+
+
+def check_predictions(logits, purpose=None):
+    """Raises an error unless logits are `(rows, classes)` of two classes; with a `purpose`, of 2 rows, which it needs.
+
+    Args:
+        logits: tensor.
+        purpose: str, what takes more than one row, or None.
+    """
+    shape = tuple(logits.shape)
+    if len(shape) != 2 or (shape[1] is not None and shape[1] < 2):
+        raise ValueError(f"Expected logits of shape (rows, classes), at least 2 classes; received shape {shape}.")
+    if purpose is not None and shape[0] is not None and shape[0] < 2:
+        raise ValueError(f"Expected a batch of at least 2 rows of predictions to {purpose}; received {shape[0]}.")

@@ -6,17 +6,22 @@ from keras_transfer.metrics.leep import leep
 from keras_transfer.metrics.log_me import log_me
 from keras_transfer.metrics.probes import knn_accuracy, linear_accuracy, linear_probe, probe_head, tuned_probe
 from keras_transfer.metrics.proxy_a_distance import proxy_a_distance
+from keras_transfer.metrics.target_scores import information, neighborhood_density, nuclear_norm, prediction_entropy
 
 __all__ = [
     "alignment",
     "effective_rank",
     "embedding_std",
     "h_score",
+    "information",
     "knn_accuracy",
     "leep",
     "linear_accuracy",
     "linear_probe",
     "log_me",
+    "neighborhood_density",
+    "nuclear_norm",
+    "prediction_entropy",
     "probe_head",
     "proxy_a_distance",
     "tuned_probe",

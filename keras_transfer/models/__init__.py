@@ -1,8 +1,13 @@
 """The methods."""
 
+from keras_transfer.models.adaptation.adabn import adabn
+from keras_transfer.models.adaptation.adamatch import AdaMatch
 from keras_transfer.models.adaptation.dan import DAN
 from keras_transfer.models.adaptation.dann import DANN
 from keras_transfer.models.adaptation.deep_coral import DeepCORAL
+from keras_transfer.models.adaptation.self_ensembling import SelfEnsembling
+from keras_transfer.models.adaptation.shot import SHOT
+from keras_transfer.models.adaptation.target_terms import TargetTerms
 from keras_transfer.models.finetuning.distillation import Distillation
 from keras_transfer.models.finetuning.l2sp import L2SP
 from keras_transfer.models.meta.anil import ANIL
@@ -49,4 +54,9 @@ __all__ = [
     "SupCon",
     "VICReg",
     "simple_shot",
+    "adabn",
+    "AdaMatch",
+    "SelfEnsembling",
+    "SHOT",
+    "TargetTerms",
 ]

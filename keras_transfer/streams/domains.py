@@ -23,6 +23,7 @@ def domains(
     seed=None,
     shuffle_buffer=10_000,
     check_range=True,
+    augment=None,
 ):
     """Pairs batches of a labelled source with batches of an unlabelled target.
 
@@ -31,7 +32,8 @@ def domains(
     batches are prepared while one trains.
 
     From arrays, the order is a function of the seed and of the number of completed epochs; a new process starts the
-    order anew. From datasets, rows are shuffled within a buffer.
+    order anew. From datasets, rows are shuffled within a buffer. What an augmentation draws follows from the seeds of
+    its layers, or from `keras.utils.set_random_seed` before they are made.
 
     Args:
         source: `(x, y)` or `(x, y, sample_weight)`, as arrays of one length (x may be a dict or tuple of arrays), or
@@ -47,21 +49,33 @@ def domains(
         shuffle_buffer: int, rows held in memory to shuffle a dataset; arrays are shuffled whole.
         check_range: bool, whether to refuse domains whose largest absolute values differ by more than ten times, such
             as pixels from -1 to 1 and from 0 to 255. False lets ids of tokens and values with heavy tails pass.
+        augment: layer or function from a batch to views of it, which draws for each row by itself; of both domains. Or
+            a dict of the streams to such a layer or function, or None for the rows as they are: `source`, and one or
+            more streams that are views of the same target rows, such as `target_weak` and `target_strong`.
 
     Returns:
         A `tf.data.Dataset` of `({"source": x (batch_size, ...), "target": x (target_batch_size, ...)}, y)`, or with
-        sample weights in the third place.
+        sample weights in the third place; with a dict `augment` the streams that it names.
 
     Raises:
         ValueError: if a domain is empty or smaller than its batch, batched already, or no array of numbers or strings;
             if the two differ in structure, shape, dtype or range; if there are NaN or infinite values, labels that are
-            strings or outside the classes; if the target comes with labels. Arrays are checked whole, datasets on their
-            first batch. The error says what helps.
+            strings or outside the classes; if the target comes with labels; if `augment` is no such layer, function or
+            dict, or crops a whole batch at one place. Arrays are checked whole, datasets on their first batch. The
+            error says what helps.
+
+    Example:
+
+    ```python
+    augment = {"source": strong, "target_weak": weak, "target_strong": strong}  # each a `keras.Sequential`
+    stream = kt.streams.domains((x_source, y_source), x_target, augment=augment)
+    ```
     """
     sizes = {"source": batch_size, "target": batch_size if target_batch_size is None else target_batch_size}
     gate.check_count(batch_size, "batch_size", 1)
     gate.check_count(sizes["target"], "target_batch_size", 1)
     gate.check_count(shuffle_buffer, "shuffle_buffer", 1)
+    augment = _checked_augmentation(augment)
     _check_labels_absent(source, target)
     source, source_sample = _checked(source, ("source", "source labels", "source weights"), sizes["source"])
     target, target_sample = _checked(target, ("target",), sizes["target"])
@@ -76,11 +90,11 @@ def domains(
         gate.check_range(x, target_sample, ("source", "target"))
     seed = int(np.random.default_rng(seed).integers(2**31))
     if isinstance(source, tf.data.Dataset) or isinstance(target, tf.data.Dataset):
-        return _from_datasets(source, target, sizes, seed, shuffle_buffer)
-    return _from_arrays(source, target, sizes, seed)
+        return _from_datasets(source, target, sizes, seed, shuffle_buffer, augment)
+    return _from_arrays(source, target, sizes, seed, augment)
 
 
-def _from_arrays(source, target, sizes, seed):
+def _from_arrays(source, target, sizes, seed, augment):
     source, target = held(source), held(target)
     source_rows, target_rows = gate.length(source), gate.length(target)
     steps = source_rows // sizes["source"]
@@ -104,20 +118,25 @@ def _from_arrays(source, target, sizes, seed):
 
     def batch(source_index, target_index):
         x, *rest = gathered(source, source_index)
-        x = {"source": x, "target": gathered(target, target_index)}
-        return x, *rest
+        return _viewed(x, gathered(target, target_index), augment), *rest
 
     return numbered_passes(one_pass, steps)
 
 
-def _from_datasets(source, target, sizes, seed, shuffle_buffer):
+def _viewed(source, target, augment):
+    """Returns the streams of a batch: what the augmentation of each makes of the rows of its domain."""
+    rows = {stream: source if stream == "source" else target for stream in augment}
+    return {stream: rows[stream] if view is None else view(rows[stream]) for stream, view in augment.items()}
+
+
+def _from_datasets(source, target, sizes, seed, shuffle_buffer, augment):
     def batches(rows, stream):
         rows = _rows(rows, shuffle_buffer, 2 * seed + stream)
         rows = rows if stream == 0 else rows.repeat()
         return rows.batch(sizes["target" if stream else "source"], drop_remainder=True)
 
     endless_target = iter(batches(target, 1))  # outlives the epochs, so that the target goes on where it stopped
-    pairs = batches(source, 0).map(lambda x, *rest: ({"source": x, "target": endless_target.get_next()}, *rest))
+    pairs = batches(source, 0).map(lambda x, *rest: (_viewed(x, endless_target.get_next(), augment), *rest))
     return prefetched(pairs)
 
 
@@ -129,6 +148,21 @@ def _rows(rows, shuffle_buffer, seed):
         return tf.data.Dataset.from_tensor_slices(rows).shuffle(shuffle_buffer, seed=seed)
     kept, number = held(rows), gate.length(rows)
     return tf.data.Dataset.range(number).shuffle(number, seed=seed).map(lambda place: gathered(kept, place))
+
+
+def _checked_augmentation(augment):
+    """Returns the augmentation of each stream, a dict."""
+    if not isinstance(augment, dict):
+        augment = dict.fromkeys(("source", "target"), augment)
+    if "source" not in augment or len(augment) < 2 or not all(isinstance(stream, str) for stream in augment):
+        raise ValueError(
+            "Expected `augment` to be one layer or function, or a dict of `source` and of streams that are views of "
+            f"the target; received a dict of {tuple(augment)}."
+        )
+    for view in augment.values():
+        if view is not None:
+            gate.check_augmentation(view)
+    return augment
 
 
 def _check_labels_absent(source, target):

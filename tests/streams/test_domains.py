@@ -408,3 +408,51 @@ def test_arrays_are_checked_whole_and_datasets_on_their_first_batch():
     assert "received labels from 0 to 9" in fails((rows(64), y), rows(64), classes=7)
     stream = kt.streams.domains(dataset((x, y)), dataset(rows(64)), batch_size=8, classes=7)
     assert len(epochs(stream)[0]) == 8
+
+
+# Augmentation.
+
+
+def doubled(x):
+    return 2 * x
+
+
+@forms
+def test_each_stream_is_a_view_of_its_domain(form):
+    augment = {"source": doubled, "target_weak": None, "target_strong": lambda x: x + 0.5}
+    stream = kt.streams.domains(form(labelled(16)), form(rows(16)), batch_size=4, seed=0, augment=augment)
+    plain = kt.streams.domains(form(labelled(16)), form(rows(16)), batch_size=4, seed=0)
+    for (x, y), (as_it_is, labels) in zip(*epochs(stream), *epochs(plain), strict=True):
+        assert set(x) == {"source", "target_weak", "target_strong"}
+        np.testing.assert_array_equal(y, labels)
+        np.testing.assert_array_equal(x["source"], 2 * as_it_is["source"])
+        np.testing.assert_array_equal(x["target_weak"], as_it_is["target"])
+        np.testing.assert_array_equal(x["target_strong"], as_it_is["target"] + 0.5)
+
+
+def test_one_augmentation_is_of_both_domains():
+    ((x, _),) = epochs(kt.streams.domains(labelled(4), rows(4), batch_size=4, augment=doubled))[0]
+    assert sorted(x["source"][:, 0]) == sorted(x["target"][:, 0]) == [0, 2, 4, 6]
+
+
+def test_a_layer_draws_for_each_row_and_each_pass():
+    images = np.tile(np.linspace(0, 255, 64, dtype="float32").reshape(1, 8, 8, 1), (16, 1, 1, 1))
+    flip = keras.layers.RandomFlip(seed=0)
+    stream = kt.streams.domains((images, np.zeros(16, int)), images, batch_size=16, seed=0, augment=flip)
+    first, second = (epoch[0][0]["target"] for epoch in epochs(stream, 2))
+    assert len(np.unique(first, axis=0)) > 1 and not np.array_equal(first, second)
+
+
+@pytest.mark.parametrize(
+    "augment, message",
+    [
+        ({"target": doubled}, r"received a dict of \('target',\)"),
+        ({"source": doubled}, r"received a dict of \('source',\)"),
+        ({"source": doubled, "target": "strong"}, "received 'strong'"),
+        (3, "received 3"),
+        (keras.layers.RandomCrop(4, 4), "crops a whole batch at one place"),
+    ],
+)
+def test_what_is_no_augmentation(augment, message):
+    with pytest.raises(ValueError, match=message):
+        kt.streams.domains(labelled(16), rows(16), batch_size=4, augment=augment)

@@ -5,7 +5,7 @@ import keras
 from keras_transfer.checks import check_choice, check_weight
 from keras_transfer.losses.mmd import mmd
 from keras_transfer.model import TransferModel
-from keras_transfer.models.adaptation.shared import encode_domains
+from keras_transfer.models.adaptation.shared import check_target_terms, run_domains, target_losses, weights
 from keras_transfer.networks import PASSES, all_rows, check_networks
 
 
@@ -24,6 +24,7 @@ class DAN(TransferModel):
         passes: `"joint"`: both domains go through the encoder in one pass, BatchNormalization shares its statistics
             between them. `"separate"`: one pass each, every domain normalised by its own statistics while the moving
             averages, which serve, mix both.
+        target_terms: terms of the target's predictions beside it, as in `kt.models.TargetTerms`; by default none.
 
     Raises:
         ValueError: if a network is no Keras layer, `mmd_weight` is negative or no number, or `passes` is neither of the
@@ -48,20 +49,22 @@ class DAN(TransferModel):
 
     streams = ("source", "target")
 
-    def __init__(self, encoder, head, mmd_weight=1.0, passes="joint", **kwargs):
+    def __init__(self, encoder, head, mmd_weight=1.0, passes="joint", target_terms=None, **kwargs):
         check_networks(encoder=encoder, head=head)
         mmd_weight = check_weight(mmd_weight, "mmd_weight")
-        super().__init__({"task": 1.0, "mmd": mmd_weight}, **kwargs)
-        self.encoder, self.head = encoder, head
+        target_terms = check_target_terms(target_terms, head, ("mmd",))
+        super().__init__({"task": 1.0, "mmd": mmd_weight, **weights(target_terms)}, **kwargs)
+        self.encoder, self.head, self.target_terms = encoder, head, target_terms
         self.mmd_weight, self.passes = mmd_weight, check_choice(passes, "passes", PASSES)
 
     def forward(self, x, training=False):
-        """Returns the source prediction and the features of both domains."""
-        return encode_domains(self.encoder, self.head, x, self.passes, training)
+        """Returns predictions and features of both domains."""
+        return run_domains(self.encoder, self.head, x, self.passes, training)
 
     def loss_terms(self, x, y, outputs, sample_weight=None):
-        """Returns `task` and `mmd`."""
+        """Returns `task`, `mmd` and the terms of the target's predictions."""
         return {
             "task": self.task_loss(y, outputs["prediction"], sample_weight),
             "mmd": mmd(all_rows(outputs["source"]), all_rows(outputs["target"])),
+            **target_losses(self.target_terms, outputs),
         }

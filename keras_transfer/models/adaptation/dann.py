@@ -6,7 +6,8 @@ from keras import ops
 from keras_transfer.checks import check_choice, check_weight
 from keras_transfer.layers.gradient_reversal import GradientReversal
 from keras_transfer.model import TransferModel
-from keras_transfer.networks import PASSES, check_features, check_logits, check_networks, run_pair
+from keras_transfer.models.adaptation.shared import check_target_terms, classify, target_losses, weights
+from keras_transfer.networks import PASSES, check_logits, check_networks, run_pair
 
 
 @keras.saving.register_keras_serializable(package="keras_transfer")
@@ -27,11 +28,13 @@ class DANN(TransferModel):
         encoder: network from an input to features `(batch, dim)`.
         head: network from features to the prediction, logits `(batch, classes)`.
         discriminator: network from features to one logit `(batch, 1)`, without a sigmoid: source is 0, target is 1.
-        reversal: float or schedule, the strength of the reversed gradient; `kt.schedules.DannRamp` in the paper.
+        reversal: float or schedule, the strength of the reversed gradient; best a `kt.schedules.DannRamp` with a peak
+            of 0.3. At the paper's peak of 1 the encoder outruns the discriminator: the term then starts above log 2.
         domain_weight: float or schedule, the weight of `domain`.
-        passes: `"joint"`: both domains go through encoder and discriminator in one pass, BatchNormalization shares
-            its statistics between them. `"separate"`: one pass each, every domain normalised by its own statistics
-            while the moving averages, which serve, mix both.
+        passes: `"separate"`: each domain goes through the networks by itself and is normalised by its own statistics,
+            while the moving averages, which serve, mix both. `"joint"`: one pass, BatchNormalization shares its
+            statistics between the domains; the encoder can then hide them from the discriminator, and the classes too.
+        target_terms: terms of the target's predictions beside it, as in `kt.models.TargetTerms`; by default none.
 
     Raises:
         ValueError: if a network is no Keras layer, the discriminator ends in a sigmoid, `reversal` or `domain_weight`
@@ -40,14 +43,15 @@ class DANN(TransferModel):
     Example:
 
     ```python
-    model = kt.models.DANN(encoder, head, discriminator, reversal=kt.schedules.DannRamp(steps=2000))
+    model = kt.models.DANN(encoder, head, discriminator, reversal=kt.schedules.DannRamp(steps=2000, peak=0.3))
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
     model.fit(kt.streams.domains((x_source, y_source), x_target), epochs=10)
     model.evaluate(x_test, y_test)
     kt.export(model, "saved_models/digits", x_test)
     ```
 
-    Departs: the two domains weigh the same whatever their batch sizes.
+    Departs: separate passes and a weaker reversal by default (`passes="joint"` and a peak of 1 in the paper); the two
+    domains weigh the same whatever their batch sizes.
 
     Reference:
         Ganin et al., Domain-Adversarial Training of Neural Networks, JMLR 2016, arXiv:1505.07818.
@@ -55,26 +59,38 @@ class DANN(TransferModel):
 
     streams = ("source", "target")
 
-    def __init__(self, encoder, head, discriminator, reversal=1.0, domain_weight=1.0, passes="joint", **kwargs):
+    def __init__(
+        self,
+        encoder,
+        head,
+        discriminator,
+        reversal=0.3,
+        domain_weight=1.0,
+        passes="separate",
+        target_terms=None,
+        **kwargs,
+    ):
         check_networks(encoder=encoder, head=head, discriminator=discriminator)
         check_logits(discriminator, "discriminator")
         domain_weight = check_weight(domain_weight, "domain_weight")
-        super().__init__({"task": 1.0, "domain": domain_weight}, **kwargs)
+        target_terms = check_target_terms(target_terms, head, ("domain",))
+        super().__init__({"task": 1.0, "domain": domain_weight, **weights(target_terms)}, **kwargs)
         self.encoder, self.head, self.discriminator = encoder, head, discriminator
         self.reversal, self.domain_weight = check_weight(reversal, "reversal"), domain_weight
-        self.passes = check_choice(passes, "passes", PASSES)
+        self.passes, self.target_terms = check_choice(passes, "passes", PASSES), target_terms
         self.reverse = GradientReversal()
 
     def forward(self, x, training=False):
-        """Returns the source prediction and the domain logits of both."""
+        """Returns predictions, features and domain logits of both domains."""
         strength = self.now(self.reversal)
 
-        def encode_and_discriminate(batch, training):
-            features = check_features(self.encoder(batch, training=training), self.encoder)
-            return features, self.discriminator(self.reverse(features, strength=strength), training=training)
+        def run(batch, training):
+            features, prediction = classify(self.encoder, self.head, batch, training)
+            told = self.discriminator(self.reverse(features, strength=strength), training=training)
+            return features, prediction, told
 
-        (source, source_domain), (_, target_domain) = run_pair(
-            encode_and_discriminate, x["source"], x["target"], self.passes, training, ("source", "target")
+        (source, prediction, source_domain), (target, target_prediction, target_domain) = run_pair(
+            run, x["source"], x["target"], self.passes, training, ("source", "target")
         )
         if source_domain.shape[1:] != (1,):
             raise ValueError(
@@ -82,14 +98,18 @@ class DANN(TransferModel):
                 f"received shape {tuple(source_domain.shape)}."
             )
         return {
-            "prediction": self.head(source, training=training),
+            "prediction": prediction,
+            "target_prediction": target_prediction,
+            "source": source,
+            "target": target,
             "source_domain": source_domain,
             "target_domain": target_domain,
         }
 
     def loss_terms(self, x, y, outputs, sample_weight=None):
-        """Returns `task` and `domain`."""
+        """Returns `task`, `domain` and the terms of the target's predictions."""
         source = ops.cast(outputs["source_domain"], "float32")
         target = ops.cast(outputs["target_domain"], "float32")
         domain = 0.5 * (ops.mean(ops.softplus(source)) + ops.mean(ops.softplus(-target)))
-        return {"task": self.task_loss(y, outputs["prediction"], sample_weight), "domain": domain}
+        task = self.task_loss(y, outputs["prediction"], sample_weight)
+        return {"task": task, "domain": domain, **target_losses(self.target_terms, outputs)}

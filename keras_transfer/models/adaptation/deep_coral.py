@@ -5,7 +5,7 @@ import keras
 from keras_transfer.checks import check_choice, check_weight
 from keras_transfer.losses.coral import coral
 from keras_transfer.model import TransferModel
-from keras_transfer.models.adaptation.shared import encode_domains
+from keras_transfer.models.adaptation.shared import check_target_terms, run_domains, target_losses, weights
 from keras_transfer.networks import PASSES, all_rows, check_networks
 
 
@@ -25,6 +25,7 @@ class DeepCORAL(TransferModel):
         passes: `"joint"`: both domains go through the encoder in one pass, BatchNormalization shares its statistics
             between them. `"separate"`: one pass each, every domain normalised by its own statistics while the moving
             averages, which serve, mix both.
+        target_terms: terms of the target's predictions beside it, as in `kt.models.TargetTerms`; by default none.
 
     Raises:
         ValueError: if a network is no Keras layer, `coral_weight` is negative or no number, or `passes` is neither of
@@ -50,20 +51,22 @@ class DeepCORAL(TransferModel):
 
     streams = ("source", "target")
 
-    def __init__(self, encoder, head, coral_weight=1.0, passes="joint", **kwargs):
+    def __init__(self, encoder, head, coral_weight=1.0, passes="joint", target_terms=None, **kwargs):
         check_networks(encoder=encoder, head=head)
         coral_weight = check_weight(coral_weight, "coral_weight")
-        super().__init__({"task": 1.0, "coral": coral_weight}, **kwargs)
-        self.encoder, self.head = encoder, head
+        target_terms = check_target_terms(target_terms, head, ("coral",))
+        super().__init__({"task": 1.0, "coral": coral_weight, **weights(target_terms)}, **kwargs)
+        self.encoder, self.head, self.target_terms = encoder, head, target_terms
         self.coral_weight, self.passes = coral_weight, check_choice(passes, "passes", PASSES)
 
     def forward(self, x, training=False):
-        """Returns the source prediction and the features of both domains."""
-        return encode_domains(self.encoder, self.head, x, self.passes, training)
+        """Returns predictions and features of both domains."""
+        return run_domains(self.encoder, self.head, x, self.passes, training)
 
     def loss_terms(self, x, y, outputs, sample_weight=None):
-        """Returns `task` and `coral`."""
+        """Returns `task`, `coral` and the terms of the target's predictions."""
         return {
             "task": self.task_loss(y, outputs["prediction"], sample_weight),
             "coral": coral(all_rows(outputs["source"]), all_rows(outputs["target"])),
+            **target_losses(self.target_terms, outputs),
         }

@@ -1,10 +1,11 @@
-"""What methods share that align the features of two domains."""
+"""What methods of adaptation share: both domains through encoder and head, and terms of the target's predictions."""
 
-from keras_transfer.networks import check_features, run_pair
+from keras_transfer.checks import check_weight, received
+from keras_transfer.networks import all_rows, check_features, check_logits, run_pair
 
 
-def encode_domains(encoder, head, x, passes, training):
-    """Runs an encoder on both domains, and the head on the source.
+def run_domains(encoder, head, x, passes, training):
+    """Runs an encoder and a head on both domains.
 
     Args:
         encoder: network from an input to features `(batch, dim)`.
@@ -14,11 +15,76 @@ def encode_domains(encoder, head, x, passes, training):
         training: bool, whether this is a training step.
 
     Returns:
-        Dict of the source's `prediction`, and the features `source` and `target`, `(batch, dim)`.
+        Dict of the predictions, `prediction` of the source and `target_prediction`, and the features `source` and
+        `target`, `(batch, dim)`.
 
     Raises:
         ValueError: if the encoder does not return `(batch, dim)`.
     """
-    source, target = run_pair(encoder, x["source"], x["target"], passes, training, ("source", "target"))
-    check_features(source, encoder)
-    return {"prediction": head(source, training=training), "source": source, "target": target}
+
+    def run(batch, training):
+        return classify(encoder, head, batch, training)
+
+    domains = run_pair(run, x["source"], x["target"], passes, training, ("source", "target"))
+    (source, prediction), (target, target_prediction) = domains
+    return {"prediction": prediction, "target_prediction": target_prediction, "source": source, "target": target}
+
+
+def classify(encoder, head, batch, training):
+    """Returns an encoder's features of a batch, checked to be `(batch, dim)`, and the head's prediction."""
+    features = check_features(encoder(batch, training=training), encoder)
+    return features, head(features, training=training)
+
+
+def check_target_terms(target_terms, head, own=()):
+    """Checks terms of the target's predictions.
+
+    Args:
+        target_terms: dict of names to pairs (loss, weight): a function, registered with Keras, or an object with
+            `get_config`, of logits `(rows, classes)`; a float or a schedule. Or None.
+        head: network that returns the logits.
+        own: names of the method's own terms.
+
+    Returns:
+        `{name: [loss, weight]}`, as a config holds it.
+
+    Raises:
+        ValueError: if it is no such dict, a name is taken, or the head ends in a softmax or a sigmoid.
+    """
+    target_terms = target_terms or {}
+    if not isinstance(target_terms, dict):
+        raise ValueError(
+            "Expected `target_terms` to be a dict of names to pairs (loss, weight), such as "
+            f"{{'mcc': (kt.losses.MCC(), 1.0)}}; received {received(target_terms)}."
+        )
+    checked = {}
+    for name, pair in target_terms.items():
+        if not isinstance(name, str) or name in (*own, "task", "loss"):
+            raise ValueError(f"Expected a new name for each of `target_terms`; received {received(name)}.")
+        if not isinstance(pair, tuple | list) or len(pair) != 2 or not callable(pair[0]) or isinstance(pair[0], type):
+            raise ValueError(
+                f"Expected `target_terms[{name!r}]` to be a pair of a function of logits and its weight; received "
+                f"{received(pair)}."
+            )
+        checked[name] = [pair[0], check_weight(pair[1], f"the weight of {name}")]
+    if checked:
+        check_logits(head, "head")
+    return checked
+
+
+def weights(target_terms):
+    """Returns `{name: weight}` of checked terms of the target's predictions."""
+    return {name: weight for name, (_, weight) in target_terms.items()}
+
+
+def target_losses(target_terms, outputs):
+    """Returns `{name: scalar}`: terms of the target's predictions, those of the global batch.
+
+    Args:
+        target_terms: checked terms.
+        outputs: dict with `target_prediction`.
+    """
+    if not target_terms:
+        return {}
+    logits = all_rows(outputs["target_prediction"])
+    return {name: loss(logits) for name, (loss, _) in target_terms.items()}

@@ -1,0 +1,83 @@
+"""Scores an adapted classifier on its target without labels, after each epoch."""
+
+import warnings
+
+import keras
+import numpy as np
+
+from keras_transfer.checks import check_number
+from keras_transfer.metrics.target_scores import information, neighborhood_density, nuclear_norm, prediction_entropy
+from keras_transfer.streams import gate
+
+MOST = 2000  # rows of which all pairs are looked at
+
+
+class TargetScore(keras.callbacks.Callback):
+    """Writes scores of the target's predictions into the logs, which EarlyStopping and ModelCheckpoint can monitor.
+
+    `target_information`, `target_nuclear_norm` and `target_density` are high, `target_entropy` is low where answers are
+    sure, and diverse where the first three are; see `kt.metrics`. `target_information` is the one to choose by, with
+    `mode="max"`: it goes best with the accuracy on the target, which nobody knows there. Pass this callback before the
+    ones that monitor it.
+
+    It warns once if answers collapse, that is if they spread over less than a share of the classes, as the exponential
+    of their entropy counts them; and if the score at the end of training is below that of the source alone.
+
+    Args:
+        x: unlabelled inputs of the target `(rows, ...)`, an array or a nested structure of arrays, some thousands.
+        source_only: float, the `information` of the same networks without adaptation; None: it is not known.
+        collapse: float from 0 to 1, that share.
+
+    Raises:
+        ValueError: if x comes with labels or is no array of finite numbers or strings, or has fewer than 2 rows.
+
+    Example:
+
+    ```python
+    score = kt.callbacks.TargetScore(x_target)
+    best = keras.callbacks.ModelCheckpoint("best.keras", monitor="target_information", mode="max", save_best_only=True)
+    model.fit(stream, epochs=20, callbacks=[score, best])
+    ```
+
+    Reference:
+        Musgrave, Belongie and Lim, Three New Validators and a Large-Scale Benchmark Ranking for Unsupervised Domain
+        Adaptation, 2022, arXiv:2208.07360.
+    """
+
+    def __init__(self, x, source_only=None, collapse=0.5):
+        super().__init__()
+        self.x, self.source_only, self.warned = gate.arrays(x, "x"), source_only, False
+        self.collapse = check_number(collapse, "collapse", least=0, most=1)
+        rows = gate.length(self.x)
+        if rows < 2:
+            raise ValueError(f"Expected at least 2 rows to see how diverse predictions are; received {rows}.")
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Scores the predictions, and warns once if they have collapsed."""
+        logits = self.model.predict(self.x, batch_size=256, verbose=0)
+        few = np.random.default_rng(0).permutation(len(logits))[:MOST]
+        logs["target_information"] = self.last = information(logits)
+        logs["target_nuclear_norm"] = nuclear_norm(logits)
+        logs["target_entropy"] = prediction_entropy(logits)
+        logs["target_density"] = neighborhood_density(logits[few])
+        classes = logits.shape[1]
+        shares = np.bincount(logits.argmax(1), minlength=classes) / len(logits)
+        spread = np.exp(-(shares * np.log(np.maximum(shares, 1e-300))).sum())
+        if spread <= self.collapse * classes and not self.warned:
+            self.warned = True
+            warnings.warn(
+                f"After epoch {epoch + 1} the target's answers spread over {spread:.1f} of {classes} classes, and "
+                f"{shares.max():.0%} of them are class {shares.argmax()}: adaptation may have collapsed. What helps: a "
+                "lower weight, a longer ramp, a smaller learning rate; where classes are not equally frequent, a term "
+                "that does not ask for it.",
+                stacklevel=2,
+            )
+
+    def on_train_end(self, logs=None):
+        """Warns if the score is below that of training on the source alone."""
+        if self.source_only is not None and self.last < self.source_only:
+            warnings.warn(
+                f"The target's score after adaptation, {self.last:.3f}, is below that of training on the source alone, "
+                f"{self.source_only:.3f}: adaptation may hurt here. Compare a lower weight, or stay with the source.",
+                stacklevel=2,
+            )
