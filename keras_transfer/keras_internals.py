@@ -423,8 +423,8 @@ def made_of(dataset):
 class Trainer(keras.Model):
     """A `keras.Model` whose `fit` and `evaluate` are right under three circumstances in which Keras's own are not.
 
-    Its training begins sooner too. On TensorFlow, Keras makes the variables of metrics and optimizer while it traces the
-    first step, which `tf.function` then traces a second time, to have a graph that makes none. Here they are made before.
+    Its training begins sooner too. On TensorFlow, Keras makes the variables of metrics and optimizer while it traces
+    the first step, which `tf.function` then traces a second time, for a graph that makes none. Here they come before.
 
     - Under `MultiWorkerMirroredStrategy` they fail (keras#20585) in two places: building from a batch of another
       worker's values, and averaging logs that have no axis to average over. Here networks are built before.

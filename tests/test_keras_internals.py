@@ -399,7 +399,10 @@ class OfItsOwn(keras.layers.Layer):
         (Reads, {"_get_variable_index"}),
         (Assigns, {"_losses"}),
         (OfItsOwn, set()),
-        (keras_internals.Trainer, {"_make_function", "_maybe_symbolic_build"}),
+        (
+            keras_internals.Trainer,
+            {"_make_function", "_maybe_symbolic_build", "_symbolic_build", "_distribute_strategy"},
+        ),
     ],
 )
 def test_the_reading_notices_names_of_keras_on_itself(cls, found):
@@ -428,6 +431,47 @@ def test_data_of_a_fit_are_checked_once_and_before_it():
     assert checked == [12, 5]
     model.evaluate(X[:4], Y[:4], verbose=0)
     assert checked == [12, 5, 4]
+
+
+@pytest.mark.parametrize("data", ["arrays", "dataset", "batch"])
+def test_a_first_step_is_traced_once_and_is_the_same(data, monkeypatch):
+    """Keras's own is traced twice, the first time for the variables that it makes."""
+    steps = []
+
+    class Counting(keras_internals.Trainer):
+        def __init__(self):
+            super().__init__()
+            self.network = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2), keras.layers.Dropout(0.5)])
+
+        def call(self, x, training=False):
+            return self.network(x, training=training)
+
+        def train_step(self, data):
+            steps.append(data)
+            return super().train_step(data)
+
+    def trained():
+        keras.utils.set_random_seed(0)
+        model = Counting()
+        model.compile("adam", "mse", metrics=["mae"])
+        model.evaluate(X, Y, verbose=0)
+        assert not model.optimizer.built  # which takes memory that only training needs
+        model.compile("adam", "mse", metrics=["mae"])
+        steps.clear()
+        if data == "batch":
+            model.train_on_batch(X, Y)
+            model.train_on_batch(X, Y)
+        else:
+            dataset = tf.data.Dataset.from_tensor_slices((X, Y)).batch(6)
+            model.fit(*([X, Y] if data == "arrays" else [dataset]), shuffle=False, epochs=2, verbose=0)
+        return [value.numpy() for value in (*model.weights, *model.optimizer.variables)], len(steps)
+
+    found, once = trained()
+    monkeypatch.setattr(keras_internals.Trainer, "_build_before_tracing", lambda *_: None)
+    expected, twice = trained()
+    assert (once, twice) == (1, 2)
+    for one, two in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, two)
 
 
 @pytest.mark.parametrize("wrong", ["plain", "rank of labels", "no labels", "width"])
