@@ -69,8 +69,9 @@ class Config:
     """The network from your pictures to features: `small_cnn`, which trains here, with all pictures in memory; or one
     that is pretrained and stays as it is: `applications:MobileNetV2` (ImageNet weights, which Keras downloads),
     `hub:<folder or handle>`, `keras_hub:<preset>` or `file:<path>.keras`."""
-    method: tuple[Literal["dan", "dann", "deep_coral"], ...] = ("dan",)
-    """Methods to train, one or more."""
+    method: tuple[Literal["mcc", "information", "dan", "dann", "deep_coral"], ...] = ("mcc",)
+    """Methods to train, one or more: terms of the target's predictions (`mcc`, `information`), or what brings the
+    features of both domains together."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """One training of every arm for each; at least two, for an interval."""
     steps: int = 400

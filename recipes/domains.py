@@ -16,7 +16,14 @@ import keras_transfer as kt
 from keras_transfer.recipes import runs
 
 # The highest weight of each method: on a pretrained backbone's features, and where all weights train.
-PEAKS = {"dan": (1.0, 1.0), "dann": (0.1, 1.0), "deep_coral": (1.0, 100.0)}
+PEAKS = {
+    "mcc": (1.0, 1.0),
+    "information": (1.0, 1.0),
+    "dan": (1.0, 1.0),
+    "dann": (0.1, 0.3),
+    "deep_coral": (1.0, 100.0),
+}
+TERMS = {"mcc": kt.losses.MCC(), "information": kt.losses.negative_information}
 MOST = 500  # pictures of each domain by which their distance is measured
 
 
@@ -74,6 +81,8 @@ def make(arm, parts, ramp, frozen):
     if arm == "source_only":
         return keras.Sequential(parts[:2])
     weight = ramp(peak=PEAKS[arm][0 if frozen else 1])
+    if arm in TERMS:
+        return kt.models.TargetTerms(*parts[:2], {arm: (TERMS[arm], weight)})
     if arm == "dann":
         return kt.models.DANN(*parts, reversal=weight)
     if arm == "dan":
@@ -129,18 +138,6 @@ def regressions(data, encoder=None):
     return {"logistic_regression": Arm(source, source, head), "logistic_regression_scaled": Arm(source, target, head)}
 
 
-def information(logits):
-    """Returns the mutual information of input and prediction in nats: a score that needs no labels.
-
-    It is high where answers are sure and diverse, and at most the logarithm of the number of classes.
-
-    Args:
-        logits: array `(n, classes)`.
-    """
-    p = np.asarray(keras.ops.softmax(logits))
-    return float((p * np.log(p + 1e-9)).sum(-1).mean() - (p.mean(0) * np.log(p.mean(0) + 1e-9)).sum())
-
-
 def predict(network, rows):
     """Returns what a network answers to rows, as an array."""
     return network.predict(rows, batch_size=256, verbose=0)
@@ -158,7 +155,10 @@ def test(arm, data, seconds):
     if labels is not None:
         known = labels >= 0
         metrics["target_accuracy"] = float((answers == labels)[known].mean())
-    metrics["target_information"], metrics["target_confidence"] = information(logits), float(p.max(-1).mean())
+    metrics["target_information"], metrics["target_confidence"] = (
+        kt.metrics.information(logits),
+        float(p.max(-1).mean()),
+    )
     few = [rows[np.random.default_rng(0).permutation(len(rows))[:MOST]] for rows in (source, target)]
     metrics["domain_distance"] = kt.metrics.proxy_a_distance(*few)
     shares = np.bincount(answers, minlength=logits.shape[1]) / len(answers)

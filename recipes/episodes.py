@@ -12,6 +12,7 @@ from keras_transfer.recipes import pictures
 
 TRAINING_SCRIPTS, TEST_SCRIPTS = ("latin", "greek", "cyrillic"), ("armenian", "georgian")
 EXAMPLES = 60  # images of each letter
+FILTERS = 64  # of each convolution
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 PENALTIES = (0.1, 1.0, 10.0, 100.0)  # inverse ones, of logistic regressions on features of length 1
 
@@ -36,7 +37,7 @@ def build(precision="float32"):
     x = images = keras.Input((28, 28, 1), name="images")
     x = layers.Rescaling(1 / 255, dtype="float32")(x)
     for _ in range(4):
-        x = layers.Conv2D(64, 3, padding="same", use_bias=False, dtype=precision)(x)
+        x = layers.Conv2D(FILTERS, 3, padding="same", use_bias=False, dtype=precision)(x)
         x = layers.MaxPooling2D(dtype=precision)(x)
         x = layers.BatchNormalization(dtype=precision)(x)
         x = layers.ReLU(dtype=precision)(x)

@@ -63,7 +63,7 @@ def networks(ways):
     x = images = keras.Input((28, 28, 1), name="images")
     x = layers.Rescaling(1 / 255)(x)
     for _ in range(4):
-        x = layers.Conv2D(64, 3, strides=2, padding="same", use_bias=False)(x)
+        x = layers.Conv2D(episodes.FILTERS, 3, strides=2, padding="same", use_bias=False)(x)
         x = layers.BatchNormalization()(x)
         x = layers.ReLU()(x)
     encoder = keras.Model(images, layers.Flatten(name="features")(x), name="conv4")

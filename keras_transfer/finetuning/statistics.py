@@ -3,6 +3,8 @@
 import keras
 import numpy as np
 
+_FAR = 1e6  # float32 still tells a rate of 0.001 from it by four digits
+
 
 def reestimate_batch_norm(model, x, batch_size=64, seed=0):
     """Sets the moving statistics of BatchNormalization to the mean of the statistics of batches of `x`.
@@ -40,30 +42,30 @@ def reestimate_batch_norm(model, x, batch_size=64, seed=0):
     order = np.random.default_rng(seed).permutation(rows)
     size = min(batch_size, rows)
     batches = [order[i : i + size] for i in range(0, rows - size + 1, size)]
-    statistics = [weight for weight in model.weights if weight.name in ("moving_mean", "moving_variance")]
-    before = [weight.numpy() for weight in statistics]
+    every = [weight for weight in model.weights if weight.name in ("moving_mean", "moving_variance")]
 
-    def after(batch):
+    def after(batch, weights, start=None):
+        """The values of some of the statistics after a pass in training mode, which begins at a number or as it is."""
+        if start is not None:
+            for weight in weights:
+                weight.assign(start + 0 * weight)
         model(keras.tree.map_structure(lambda array: array[batch], x), training=True)
-        return [weight.numpy() for weight in statistics]
+        return [weight.numpy() for weight in weights]
 
-    def from_zero(batch):
-        for weight in statistics:
-            weight.assign(0 * weight)
-        return after(batch)
-
-    # One pass from zero gives rate * s, a second one on the same rows (2 - rate) * rate * s: so the rate is known,
-    # also where only a module's graph knows its momentum.
-    once, twice = from_zero(batches[0]), after(batches[0])
-    sizes = [(np.abs(a).sum(), np.abs(b).sum()) for a, b in zip(once, twice)]
-    rates = [2 - b / a if a else None for a, b in sizes]
-    sums = [np.zeros_like(value, "float64") for value in before]
-    for batch in batches:
-        sums = [total + value for total, value in zip(sums, from_zero(batch))]
-    for weight, old, total, rate in zip(statistics, before, sums, rates):
-        weight.assign(old if rate is None else total / len(batches) / rate)
-    if all(rate is None for rate in rates):
+    before = [weight.numpy() for weight in every]
+    moved = [not np.array_equal(old, new) for old, new in zip(before, after(batches[0], every))]
+    statistics = [weight for weight, moves in zip(every, moved) if moves]  # the others normalise: they stay as they are
+    if not statistics:
         raise ValueError(
             f"Expected BatchNormalization that moves in training mode in {model.name!r}; received "
-            f"{len(statistics) // 2} layers of it, frozen."
+            f"{len(every) // 2} layers of it, frozen."
         )
+    # From 0 a pass gives rate * s, from a number that dwarfs s it gives (1 - rate) * start + rate * s: so the rate is
+    # known, also where only a module's graph knows its momentum, and where Dropout makes another s of each pass.
+    once, far = after(batches[0], statistics, 0.0), after(batches[0], statistics, _FAR)
+    rates = [float(np.mean(1.0 - (b.astype("float64") - a) / _FAR)) for a, b in zip(once, far)]
+    sums = [np.zeros(weight.shape) for weight in statistics]
+    for batch in batches:
+        sums = [total + value for total, value in zip(sums, after(batch, statistics, 0.0))]
+    for weight, total, rate in zip(statistics, sums, rates):
+        weight.assign(total / len(batches) / rate)

@@ -1,11 +1,12 @@
 """Every measured gain by family: the best of a family for the README, the best of a case for the picture."""
 
+import itertools
 import json
 import statistics
 from typing import NamedTuple
 
 import keras_transfer as kt
-from keras_transfer.recipes.tables.rows import records, verdict
+from keras_transfer.recipes.tables.rows import METHODS, records, verdict
 
 FAMILIES = {
     "adaptation": "Domain adaptation",
@@ -14,12 +15,14 @@ FAMILIES = {
     "multitask": "Several tasks in one encoder",
     "weightings": "Weightings of two tasks",
 }
+PACS = {"photo": "photographs", "art_painting": "paintings", "cartoon": "cartoons"}
 CASES = {
     "printed_handwritten": "printed to handwritten digits",
     "digits_photos": "digits to digits on photographs",
     "usps_mnist": "USPS to MNIST",
     "mnist_usps": "MNIST to USPS",
     "mnist_mnistm": "MNIST to MNIST-M-like",
+    **{f"{a}_{b}": f"{PACS[a]} to {PACS[b]}" for a, b in itertools.permutations(PACS, 2)},
     **{f"art_painting_{n}": f"paintings, {n} labels a class" for n in (2, 10, 50)},
     **{f"cartoon_{n}": f"cartoons, {n} labels a class" for n in (2, 10, 50)},
     **{f"glyphs_{n}": f"letters, {n} labels a class" for n in (2, 10, 50)},
@@ -30,9 +33,7 @@ CASES = {
     "multi_fashion_shared_encoder_equal": "two garments",
 }
 ARMS = {
-    "dann": "DANN",
-    "deep_coral": "Deep CORAL",
-    "dan": "DAN",
+    **METHODS,
     "tuned": "chosen by cross-validation",
     "half": "upper half",
     "half_interpolated": "upper half, interpolated",
@@ -79,6 +80,9 @@ def measured(results):
     for folder, family in (("adapt_digits", "adaptation"), ("tune_photos", "finetuning")):
         for case, report in records(results / folder):
             yield from _gains(report, family, case)
+    for _, record in records(results / "adapt_domains"):
+        for pair, report in record["reports"].items():
+            yield from _gains(report, "adaptation", pair)
     for case, record in records(results / "pretrain_views"):
         for labels, report in record["reports"].items():
             kept = {arm: gain for arm, gain in report["gains"].items() if arm != "chosen"}  # it is one of the others

@@ -6,19 +6,32 @@ import statistics
 import keras_transfer as kt
 
 MARGINS = {"change": 1.0}  # of records that state none: of a mean change in %, as of accuracies, one point
-METHODS = {"dann": "DANN", "deep_coral": "Deep CORAL", "dan": "DAN"}
+METHODS = {
+    **{"source_only_plain": "source-only, plain", "source_only": "source-only", "adabn": "AdaBN", "shot": "SHOT"},
+    **{"adamatch": "AdaMatch", "self_ensembling": "self-ensembling", "mcc": "MCC", "information": "information"},
+    **{"dann": "DANN", "deep_coral": "Deep CORAL", "dan": "DAN"},
+    **{"logistic_regression": "regression", "logistic_regression_scaled": "regression, scaled"},
+}
 
 
 def adapt_digits(results):
-    """Methods of adaptation on each pair of domains, against the better baseline."""
-    yield from header("pair", "method", "source-only", "adapted", "gain", "verdict")
-    for case, report in records(
-        results / "adapt_digits", "printed_handwritten", "digits_photos", "usps_mnist", "mnist_usps"
-    ):
-        before = spread_of(report, report["baseline"], "target_accuracy")
-        for method, gain in report["gains"].items():
-            after = spread_of(report, method, "target_accuracy")
-            yield row(case, METHODS[method], before, after, interval(gain), verdict(report, method))
+    """What adapts a network of digits to another domain, on each pair: the baselines first."""
+    yield from header("pair", "arm", "source", "target", "information", "gain", "verdict")
+    first = "printed_handwritten", "digits_photos", "usps_mnist", "mnist_usps"
+    for case, report in records(results / "adapt_digits", *first):
+        yield from _adapted(case, report, "chosen")
+
+
+def adapt_domains(results):
+    """What adapts features of a backbone between the domains of PACS, by pair, and means over the pairs."""
+    ((_, record),) = records(results / "adapt_domains")
+    arms = list(record["means"])
+    yield from header("pair", *(METHODS.get(arm, arm) for arm in arms))
+    for pair, report in record["reports"].items():
+        means = {arm: mean["target_accuracy"] for arm, mean in report["means"].items()}
+        means |= {"chosen": means[report["extra"]["chosen"]], "oracle": max(means.values())}
+        yield row(pair, *(f"{100 * means[arm]:.1f}" for arm in arms))
+    yield row("mean", *(f"{100 * record['means'][arm]:.1f}" for arm in arms))
 
 
 def tune_photos(results):
@@ -51,12 +64,17 @@ def adapt_photos(results):
     """What is trained on labelled photographs, and tested in another domain: the baselines first."""
     yield from header("case", "arm", "source", "target", "information", "gain", "verdict")
     for case, report in records(results / "adapt_photos"):
-        for arm in report["runs"]:
-            gain, chosen = report["gains"].get(arm), ", exported" * (arm == report["extra"]["exported"])
-            told = (interval(gain), verdict(report, arm)) if gain else ("", "baseline" * (arm == report["baseline"]))
-            accuracies = (spread_of(report, arm, f"{domain}_accuracy") for domain in ("source", "target"))
-            score = f"{report['means'][arm]['target_information']:.2f}"
-            yield row(case, METHODS.get(arm, arm), *accuracies, score, told[0], f"{told[1]}{chosen}".removeprefix(", "))
+        yield from _adapted(case, report, "exported")
+
+
+def _adapted(case, report, key):
+    """The rows of a report of two domains, of which one arm is marked: `report["extra"][key]`."""
+    for arm in report["runs"]:
+        gain, chosen = report["gains"].get(arm), f", {key}" * (arm == report["extra"][key])
+        told = (interval(gain), verdict(report, arm)) if gain else ("", "baseline" * (arm == report["baseline"]))
+        accuracies = (spread_of(report, arm, f"{domain}_accuracy") for domain in ("source", "target"))
+        score = f"{report['means'][arm]['target_information']:.2f}"
+        yield row(case, METHODS.get(arm, arm), *accuracies, score, told[0], f"{told[1]}{chosen}".removeprefix(", "))
 
 
 def learn_photos(results):
@@ -212,7 +230,7 @@ def choose_backbones(results):
 TABLES = {
     table.__name__: table
     for table in (
-        *(adapt_digits, adapt_photos, tune_photos, finetune_strategies),
+        *(adapt_digits, adapt_domains, adapt_photos, tune_photos, finetune_strategies),
         *(learn_episodes, learn_photos, learn_to_adapt),
         *(maml_sinusoid, pretrain_views, pretrain_colours),
         *(train_tasks, train_table, balance_tasks, choose_backbones),

@@ -47,6 +47,31 @@ def test_frozen_statistics_stay_bit_for_bit():
     assert not np.allclose(free.layers[0].moving_mean.numpy(), 0)
 
 
+def test_dropout_before_it_makes_no_other_statistics():
+    """Each pass drops others: the mean over many batches is that of the rows, whatever the momentum."""
+    layers = keras.layers
+    keras.utils.set_random_seed(0)
+    norm = layers.BatchNormalization(momentum=0.99)
+    model = keras.Sequential([keras.Input((5,)), layers.Dropout(0.5), norm])
+    x = np.tile(X, (50, 1))
+    reestimate_batch_norm(model, x, batch_size=64)
+    np.testing.assert_allclose(norm.moving_mean, x.mean(0), rtol=0.05)
+    np.testing.assert_allclose(norm.moving_variance, 2 * (x**2).mean(0) - x.mean(0) ** 2, rtol=0.08)
+
+
+def test_what_is_frozen_goes_on_normalising():
+    """Statistics behind a frozen layer are those of what it makes of the rows with its own ones."""
+    frozen, norm = keras.layers.BatchNormalization(), keras.layers.BatchNormalization()
+    model = keras.Sequential([keras.Input((5,)), frozen, norm])
+    frozen.moving_mean.assign(np.full(5, 2.0))
+    frozen.moving_variance.assign(np.full(5, 9.0))
+    frozen.trainable = False
+    reestimate_batch_norm(model, X)
+    hidden = (X - 2) / np.sqrt(9 + frozen.epsilon)
+    np.testing.assert_allclose(norm.moving_mean, hidden.mean(0), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(norm.moving_variance, hidden.var(0), rtol=1e-3)
+
+
 def test_bad_input():
     model = network()
     with pytest.raises(ValueError, match="at least one row"):

@@ -10,9 +10,10 @@ from keras_transfer.recipes import episodes, finetune_letters, pictures, train_a
 
 @pytest.fixture(scope="session", autouse=True)
 def sparing():
-    """Letters are few, and rendered once for all tests of a process; t-SNE takes as few steps as it can."""
+    """Letters are few, rendered once for all tests of a process, and encoded by few filters; t-SNE's steps are few."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(episodes, "EXAMPLES", 40)
+        patch.setattr(episodes, "FILTERS", 8)
         patch.setattr(episodes, "TRAINING_SCRIPTS", ("greek",))
         patch.setattr(episodes, "TEST_SCRIPTS", ("georgian",))
         patch.setattr(finetune_letters, "IMAGES", 1000)

@@ -84,7 +84,7 @@ def test_the_export_answers_pictures_as_the_predictions_say(labelled, negatives)
 def test_an_unlabelled_target(unlabelled):
     folder, record = unlabelled
     check_run(folder, "adapt_photos", "letters_target", record, PICTURES)
-    assert set(record["metrics"]) == {*adapt_photos.BASELINES, "dan"} and "gains" not in record
+    assert set(record["metrics"]) == {*adapt_photos.BASELINES, "mcc"} and "gains" not in record
     for runs in record["metrics"].values():
         assert [set(run) for run in runs.values()] == [set(domains_metrics())] * 2
     assert all(sum(shares.values()) == pytest.approx(1) for shares in record["predicted"].values())
