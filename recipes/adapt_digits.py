@@ -95,7 +95,7 @@ METHODS = {
     "dan": lambda parts, ramp: kt.models.DAN(*parts[:2], mmd_weight=ramp()),
     "mcc": lambda parts, ramp: kt.models.TargetTerms(*parts[:2], {"mcc": (kt.losses.MCC(), ramp())}),
     "adamatch": lambda parts, ramp: kt.models.AdaMatch(*parts[:2], ramp()),
-    "self_ensembling": lambda parts, ramp: kt.models.SelfEnsembling(*parts[:2], ramp()),
+    "self_ensembling": lambda parts, ramp: kt.models.SelfEnsembling(*parts[:2], ramp(peak=3.0), threshold=0.5),
 }
 SOURCE_FREE = ("adabn", "shot")  # they begin at `source_only` and see the target alone
 SHOT_RATE = 1e-3  # of a network that is trained already

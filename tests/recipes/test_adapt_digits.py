@@ -55,7 +55,7 @@ def test_training_never_sees_target_labels():
     [
         ("dann", "DANN", "reversal", 0.3),
         ("adamatch", "AdaMatch", "consistency_weight", 1),
-        ("self_ensembling", "SelfEnsembling", "consistency_weight", 1),
+        ("self_ensembling", "SelfEnsembling", "consistency_weight", 3),
         ("deep_coral", "DeepCORAL", "coral_weight", 100),
         ("dan", "DAN", "mmd_weight", 1),
     ],
