@@ -8,6 +8,10 @@ def log_softmax(logits):
     return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
 
 
+def softmax(logits):
+    return np.exp(log_softmax(logits))
+
+
 def unit(rows):
     return rows / np.maximum(np.sqrt((rows**2).sum(axis=-1, keepdims=True)), 1e-12)
 
@@ -62,6 +66,33 @@ def coral(source, target):
 
 
 # Fine-tuning.
+
+
+def entropy(p):
+    return -(p * np.log(np.maximum(p, 1e-300))).sum(axis=-1)
+
+
+def mcc(logits, temperature=2.5):
+    p = softmax(logits / temperature)
+    weight = 1 + np.exp(-entropy(p))
+    weight *= len(p) / weight.sum()
+    confusion = sum(w * np.outer(row, row) for w, row in zip(weight, p))
+    confusion = confusion / confusion.sum(axis=1, keepdims=True)
+    return (confusion.sum() - np.trace(confusion)) / len(confusion)
+
+
+def negative_information(logits):
+    p = softmax(logits)
+    return entropy(p).mean() - entropy(p.mean(axis=0))
+
+
+def adamatch(source, weak, strong, threshold):
+    """The consistency of AdaMatch, from logits."""
+    source, weak = softmax(source), softmax(weak)
+    aligned = weak * source.mean(axis=0) / np.maximum(weak.mean(axis=0), 1e-6)
+    aligned /= aligned.sum(axis=1, keepdims=True)
+    sure = aligned.max(axis=1) >= threshold * source.max(axis=1).mean()
+    return (sure * -log_softmax(strong)[np.arange(len(sure)), aligned.argmax(axis=1)]).mean()
 
 
 def distillation(teacher, student, temperature):

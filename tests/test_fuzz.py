@@ -170,12 +170,32 @@ def plain(draw, loss):
 
 
 @st.composite
-def domains(draw, loss, least=1):
+def domains(draw, loss, least=1, target_least=1):
     rows, target_rows = draw(sizes), draw(sizes)
     (source, bad_source), (y, bad_y) = draw(inputs(rows, name="source|[Ii]nput")), draw(targets(loss, (rows,)))
     target, bad_target = draw(inputs(target_rows, name="target|[Ii]nput"))
     few = "source.*target" if min(rows, target_rows) < least else None
+    few = "at least 2 rows" if target_rows < target_least else few
     return Batch({"source": source, "target": target}, y, joined(bad_source, bad_target, bad_y, few))
+
+
+@st.composite
+def domain_views(draw, loss):
+    rows, target_rows = draw(sizes), draw(sizes)
+    (source, bad_source), (y, bad_y) = draw(inputs(rows, name="source|[Ii]nput")), draw(targets(loss, (rows,)))
+    each = {f"target_{view}": draw(inputs(target_rows, name="target|[Ii]nput")) for view in ("weak", "strong")}
+    wrong = joined(bad_source, bad_y, *(bad for _, bad in each.values()))
+    return Batch({"source": source, **{name: x for name, (x, _) in each.items()}}, y, wrong)
+
+
+@st.composite
+def target_alone(draw, loss):
+    rows = draw(sizes)
+    x, bad = draw(inputs(rows, name="target|[Ii]nput", scales=(1.0, 3.0)))  # of near ties float32 makes other labels
+    y = draw(st.none() | labels_of((rows,), 3)) if draw(st.booleans()) else None
+    return Batch(
+        {"target": x}, y, joined(bad, "at least 2 rows" if rows < 2 else None, None if y is None else "labels")
+    )
 
 
 @st.composite
@@ -255,6 +275,42 @@ def of_domains(align):
 
 def dann(model, source, target):
     return {"domain": (1.0, oracles.domain(*run(model.discriminator, source, target)))}
+
+
+def target_terms(model, source, target):
+    logits = run(model.head, target)
+    return {"mcc": (0.5, oracles.mcc(logits)), "information": (0.2, oracles.negative_information(logits))}
+
+
+def make_target_terms(outputs):
+    terms = {"mcc": (kt.losses.MCC(), 0.5), "information": (kt.losses.negative_information, 0.2)}
+    return m.TargetTerms(encoder(), head(outputs), terms)
+
+
+def predictions(model, x):
+    """What the student predicts of each stream."""
+    return {name: run(chain(model.encoder, model.head), rows) for name, rows in x.items()}
+
+
+def adamatch(model, x, y, loss):
+    found = predictions(model, x)
+    consistency = oracles.adamatch(*(found[name] for name in ("source", "target_weak", "target_strong")), 0.9)
+    return {"task": (1.0, loss.value(real(y), found["source"])), "consistency": (1.0, consistency)}
+
+
+def self_ensembling(model, x, y, loss):
+    found, taught = predictions(model, x), run(chain(*model.served), x["target_weak"])
+    p, q = (oracles.softmax(logits) for logits in (found["target_strong"], taught))
+    consistency = ((q.max(axis=-1) > 0.5) * ((p - q) ** 2).sum(axis=-1)).mean()
+    return {"task": (1.0, loss.value(real(y), found["source"])), "consistency": (1.0, consistency)}
+
+
+def shot(model, x, y, loss):
+    features, logits = run(model.encoder, x["target"]), run(chain(model.encoder, model.head), x["target"])
+    unit, p = oracles.unit(features), oracles.softmax(logits)
+    labels = (unit @ oracles.unit(p.T @ unit).T).argmax(axis=-1)  # the means begin at zero
+    pseudo = (0.3, oracles.sparse(labels, logits))
+    return {"information": (1.0, oracles.negative_information(logits)), "pseudo": pseudo}
 
 
 def l2sp(model, x, y, loss):
@@ -412,6 +468,20 @@ METHODS = {
         lambda loss: domains(loss, 2),
         of_domains(lambda model, *features: {"mmd": (1.0, oracles.mmd(*features))}),
     ),
+    "TargetTerms": Method(
+        make_target_terms,
+        lambda loss: domains(loss, target_least=2),
+        of_domains(target_terms),
+        ("sparse", "categorical"),
+    ),
+    "AdaMatch": Method(lambda n: m.AdaMatch(encoder(), head(n)), domain_views, adamatch, ("sparse", "categorical")),
+    "SelfEnsembling": Method(
+        lambda n: m.SelfEnsembling(encoder(), head(n), threshold=0.5),
+        domain_views,
+        self_ensembling,
+        ("sparse", "categorical"),
+    ),
+    "SHOT": Method(lambda n: m.SHOT(encoder(), head(CLASSES)), target_alone, shot, (None,)),
     "L2SP": Method(make_l2sp, plain, l2sp),
     "Distillation": Method(lambda n: m.Distillation(encoder(), head(n), classifier(n)), plain, distillation),
     "PrototypicalNetwork": Method(

@@ -227,9 +227,18 @@ def choose_backbones(results):
         yield row(case, *told, *arms, *behind)
 
 
+def commands(results):
+    """What each verb of the command takes on real pictures and rows."""
+    yield from header("run", "minutes of a core", "largest difference")
+    for name, found in json.loads((results / "commands.json").read_text(encoding="utf-8")).items():
+        largest = found["largest_difference"]
+        yield row(name, f"{found['core_seconds'] / 60:.1f}", "" if largest is None else f"{largest:.0e}")
+
+
 TABLES = {
     table.__name__: table
     for table in (
+        commands,
         *(adapt_digits, adapt_domains, adapt_photos, tune_photos, finetune_strategies),
         *(learn_episodes, learn_photos, learn_to_adapt),
         *(maml_sinusoid, pretrain_views, pretrain_colours),

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_transfer.checks import check_choice, check_number, check_rows, check_weight
+from keras_transfer.losses.checks import check_predictions
 from keras_transfer.model import TransferModel
 from keras_transfer.models.adaptation.shared import classify
 from keras_transfer.networks import PASSES, all_rows, check_logits, check_networks, run_pair
@@ -79,6 +80,7 @@ class AdaMatch(TransferModel):
 
     def loss_terms(self, x, y, outputs, sample_weight=None):
         """Returns `task` and `consistency`."""
+        check_predictions(outputs["weak"])
         source, weak = (
             ops.stop_gradient(ops.softmax(ops.cast(outputs[name], "float32"))) for name in ("prediction", "weak")
         )

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_transfer.checks import check_choice, check_number, check_weight
+from keras_transfer.losses.checks import check_predictions
 from keras_transfer.model import TransferModel
 from keras_transfer.models.adaptation.shared import classify
 from keras_transfer.networks import PASSES, check_logits, check_networks, follow, follower, run_pair
@@ -85,6 +86,7 @@ class SelfEnsembling(TransferModel):
 
     def loss_terms(self, x, y, outputs, sample_weight=None):
         """Returns `task` and `consistency`."""
+        check_predictions(outputs["taught"])
         learned, taught = (ops.softmax(ops.cast(outputs[name], "float32")) for name in ("strong", "taught"))
         taught = ops.stop_gradient(taught)
         sure = ops.cast(ops.max(taught, axis=-1) > self.threshold, "float32")

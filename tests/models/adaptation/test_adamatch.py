@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 import keras_transfer as kt
+from tests import oracles
 from tests.models.adaptation import toy
 
 
@@ -12,13 +13,9 @@ def views(rows=20):
     return {"source": x["source"], "target_weak": x["target"], "target_strong": x["target"] + noise}, y
 
 
-def softmax(logits):
-    p = np.exp(logits)
-    return p / p.sum(1, keepdims=True)
-
-
 @pytest.mark.parametrize("threshold", [0.9, 0.95])
 def test_terms_by_hand(threshold):
+    keras.utils.set_random_seed(1)
     x, y = views()
     networks = toy.networks()
     networks["head"].set_weights([4 * w for w in networks["head"].get_weights()])  # as sure as a trained one
@@ -26,12 +23,12 @@ def test_terms_by_hand(threshold):
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.SGD(0.0), loss, run_eagerly=True)
     outputs = {name: model(rows).numpy().astype("float64") for name, rows in x.items()}  # the path that is served
-    source, weak = softmax(outputs["source"]), softmax(outputs["target_weak"])
+    source, weak = oracles.softmax(outputs["source"]), oracles.softmax(outputs["target_weak"])
     aligned = weak * source.mean(0) / weak.mean(0)
     aligned /= aligned.sum(1, keepdims=True)
     sure = aligned.max(1) >= threshold * source.max(1).mean()
     assert 0 < sure.sum() < len(sure)
-    learned = -np.log(softmax(outputs["target_strong"])[np.arange(len(sure)), aligned.argmax(1)])
+    learned = -np.log(oracles.softmax(outputs["target_strong"])[np.arange(len(sure)), aligned.argmax(1)])
     logs = model.train_on_batch(x, y, return_dict=True)
     task, consistency = toy.cross_entropy(y, outputs["source"]), (sure * learned).mean()
     np.testing.assert_allclose(logs["task_term"], task, rtol=1e-5)
@@ -85,3 +82,13 @@ def test_numbers_out_of_range(change):
     networks = toy.networks()
     with pytest.raises(ValueError, match=f"`{next(iter(change))}`"):
         kt.models.AdaMatch(networks["encoder"], networks["head"], **change)
+
+
+@pytest.mark.parametrize("method", [kt.models.AdaMatch, kt.models.SelfEnsembling])
+def test_one_logit_has_no_classes(method):
+    x, y = views()
+    head = keras.Sequential([keras.Input((toy.DIM,)), keras.layers.Dense(1)])
+    model = method(toy.networks()["encoder"], head)
+    model.compile("sgd", keras.losses.BinaryCrossentropy(from_logits=True), run_eagerly=True)
+    with pytest.raises(ValueError, match="at least 2 classes"):
+        model.train_on_batch(x, y)
