@@ -131,6 +131,11 @@ CONSTRUCTORS = {
         [],
         ["passes"],
     ),
+    models.TargetTerms: (pair, [], [], [], ["passes"]),
+    models.AdaMatch: (pair, ["consistency_weight"], ["threshold"], [], ["passes"]),
+    models.SelfEnsembling: (pair, ["consistency_weight", "momentum"], ["threshold"], [], ["passes"]),
+    models.SHOT: (pair, ["pseudo_weight"], ["momentum"], [], []),
+    losses.MCC: (NOTHING, [], ["temperature"], [], []),
     models.Distillation: (
         lambda: {**pair(), "teacher": dense(8, 3)},
         ["distillation_weight", "task_weight"],
@@ -216,6 +221,7 @@ def test_constructors_say_what_is_wrong(constructor, argument, wrong):
 
 def test_every_constructor_is_here():
     """A new model, layer, schedule, loss or optimizer has to state its arguments above."""
+    terms = "target_terms"  # in tests/models/adaptation/test_target_terms.py
     elsewhere = {"SharedEncoder", "SoftSharing", "CrossStitch", "MixtureOfExperts", "ProgressiveExtraction"}
     for room in (models, layers, schedules, losses, kt.optimizers):
         for name in getattr(room, "__all__", dir(room)):
@@ -223,7 +229,7 @@ def test_every_constructor_is_here():
             if inspect.isclass(kind) and kind.__module__.startswith("keras_transfer") and name not in elsewhere:
                 networks, *stated = CONSTRUCTORS[kind]
                 own = [p.name for p in inspect.signature(kind).parameters.values() if p.kind is not p.VAR_KEYWORD]
-                known = {*networks(), *(argument for part in stated for argument in part), "seed", "name"}
+                known = {*networks(), *(argument for part in stated for argument in part), "seed", "name", terms}
                 assert set(own) <= known, (name, set(own) - known)
 
 

@@ -27,7 +27,5 @@ def negative_nuclear_norm(logits):
     """
     check_predictions(logits, "tell how diverse they are")
     p = ops.softmax(ops.cast(logits, "float32"), axis=-1)
-    # By the eigenvalues of P^T P, which the gradient passes where singular vectors are not unique.
-    squares = ops.matmul(ops.transpose(p), p)
-    values = ops.linalg.eigh(squares)[0]
-    return -ops.sum(ops.sqrt(ops.maximum(values, 1e-12))) / ops.cast(ops.shape(p)[0], "float32")
+    values = ops.svd(p, full_matrices=False, compute_uv=False)
+    return -ops.sum(values) / ops.cast(ops.shape(p)[0], "float32")
