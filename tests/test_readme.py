@@ -139,6 +139,7 @@ GIVEN = {
         "200": "keras_transfer/datasets/mnist.py",
     },
     "choose": {"64": "recipes/**/choose_backbones.py"},
+    "command": {"128": "recipes/own_pictures.py", "10": "benchmarks/commands.py"},
     "few_shot": {
         **dict.fromkeys(("90", "180", "270", "5", "7"), "recipes/**/learn_episodes.py"),
         **dict.fromkeys(("1", "60"), "results/learn_episodes/omniglot_1.json"),

@@ -43,7 +43,7 @@ def _set_up(results):
 
 def _protocols(results):
     """How often things were repeated, from the settings that the records keep."""
-    for recipe in ("adapt_digits", "maml_sinusoid", "pretrain_views", "train_tasks", "balance_tasks"):
+    for recipe in ("adapt_digits", "adapt_domains", "maml_sinusoid", "pretrain_views", "train_tasks", "balance_tasks"):
         yield f"{recipe}.seeds", _same(len(_settings(record)["seeds"]) for _, record in records(results / recipe))
     tuned = {case: _settings(record) for case, record in records(results / "finetune_strategies")}
     yield "finetune_strategies.views", _same(settings["views"] for settings in tuned.values())
