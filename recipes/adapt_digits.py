@@ -97,7 +97,6 @@ METHODS = {
     "adamatch": lambda parts, ramp: kt.models.AdaMatch(*parts[:2], ramp()),
     "self_ensembling": lambda parts, ramp: kt.models.SelfEnsembling(*parts[:2], ramp(peak=3.0), threshold=0.5),
 }
-SOURCE_FREE = ("adabn", "shot")  # they begin at `source_only` and see the target alone
 SHOT_RATE = 1e-3  # of a network that is trained already
 BASELINES = ("source_only_plain", "source_only")  # without augmentation, and with the augmentation of all other arms
 
@@ -115,7 +114,7 @@ def views(arm, channels):
 def train(config, arm, seed, data, trained=None):
     """Trains one arm on one seed and returns the model, its encoder, its history and its metrics.
 
-    `trained` is the network of `source_only`, which source-free methods begin at.
+    `trained` is the network of `source_only`, at which `adabn` and `shot` begin, who see the target alone.
     """
     keras.utils.set_random_seed(seed)
     channels = data["source"][0].shape[-1]
@@ -149,7 +148,7 @@ def train(config, arm, seed, data, trained=None):
     if epochs:
         history = model.fit(stream, epochs=epochs, shuffle=False, verbose=0, callbacks=[progress]).history
     seconds = time.perf_counter() - start
-    model.compile(adam, **measured)
+    model.compile(adam, **measured)  # `shot` trained without labels, and so without a loss of them
     metrics = {
         f"{domain}_accuracy": model.evaluate(*data[f"{domain}_test"], verbose=0, return_dict=True)["accuracy"]
         for domain in ("source", "target")

@@ -91,10 +91,9 @@ class SHOT(TransferModel):
         Raises:
             ValueError: if it serves no encoder or no head.
         """
-        networks = getattr(model, "served", (None, None))
-        if None in networks:
+        if not isinstance(model, TransferModel) or None in model.served:
             raise ValueError(f"Expected a trained method with an encoder and a head; received {type(model).__name__}.")
-        return cls(*map(copy_network, networks), **kwargs)
+        return cls(*map(copy_network, model.served), **kwargs)
 
     def forward(self, x, training=False):
         """Returns the prediction, the pseudo-labels and the class means that give them."""
