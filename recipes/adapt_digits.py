@@ -21,7 +21,7 @@ import numpy as np
 from keras import layers
 
 import keras_transfer as kt
-from keras_transfer.recipes import digit_views, pictures, runs
+from keras_transfer.recipes import digit_views, domains, pictures, runs
 
 CLASSES = "0123456789"
 
@@ -181,7 +181,7 @@ def main(config, load=load):
     # The first seed's model, whatever its accuracy: to pick by the target's labels would be to train on them.
     first, (x, _) = config.method[0], data["target_test"]
     score = {arm: np.mean([found["target_information"] for found in runs.values()]) for arm, runs in metrics.items()}
-    chosen = max(score, key=score.get)
+    chosen = domains.choose(score)
     report = kt.report.TransferReport(metrics, list(BASELINES), extra={"histories": histories, "chosen": chosen})
     seed, histories = config.seeds[0], {arm: found for arm, found in histories.items() if found[0]}
     compared = {arm: (trained[arm, seed], encoders[arm]) for arm in (report.baseline, first)}

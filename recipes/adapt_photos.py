@@ -15,8 +15,9 @@ methods without a method. Of `small_cnn` all weights train, and the regressions 
 
 Without labels of the target, what can be said is how sure and how diverse the predictions are, how often each class is
 predicted, and how far the domains are apart. Of `source_only` and the methods, the one whose predictions tell most
-(information maximisation, mean over the seeds) is exported; a regression's confidence is its penalty's, which compares
-with nothing. The predictions for all pictures of the target are in `predictions.csv` in the run's folder.
+(mutual information of inputs and predictions, mean over the seeds) is exported: of those that are not trained on this
+very score, as `information` is, where there are others; a regression's confidence is its penalty's, which compares with
+nothing. The predictions for all pictures of the target are in `predictions.csv` in the run's folder.
 
 Measured numbers: `results/adapt_photos/<case>.json`; how the settings were chosen: `selection.json` there.
 """
@@ -190,7 +191,7 @@ def main(config):
         arm: float(np.mean([one["target_information"] for one in metrics[arm].values()]))
         for arm in ("source_only", *config.method)
     }
-    chosen = max(scores, key=scores.get)
+    chosen = domains.choose(scores)
     extra = {"exported": chosen, "chosen_by": scores, "predicted": shares, "histories": histories}
     before = [] if backbone is None else [backbone]
     model = chain(data["target"].images.shape[1:], *before, arms[chosen].target, arms[chosen].head)

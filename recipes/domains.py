@@ -24,6 +24,7 @@ PEAKS = {
     "deep_coral": (1.0, 100.0),
 }
 TERMS = {"mcc": kt.losses.MCC(), "information": kt.losses.negative_information}
+FLATTERED = ("information", "shot")  # trained on the score that chooses
 MOST = 500  # pictures of each domain by which their distance is measured
 
 
@@ -136,6 +137,19 @@ def regressions(data, encoder=None):
     source, target = (chain(shape, *before, scales[name]) for name in ("source", "target"))
     head = chain((standardised.shape[1],), kt.metrics.probe_head(probe))
     return {"logistic_regression": Arm(source, source, head), "logistic_regression_scaled": Arm(source, target, head)}
+
+
+def choose(scores):
+    """Returns the arm of which the predictions for the target carry most information.
+
+    Arms that are trained on this score are flattered by it: they are chosen only where there is no other method.
+
+    Args:
+        scores: `{arm: information}`, the source alone among them.
+    """
+    judged = [arm for arm in scores if arm not in FLATTERED]
+    methods = [arm for arm in judged if not arm.startswith("source_only")]
+    return max(judged if methods else scores, key=scores.get)
 
 
 def predict(network, rows):

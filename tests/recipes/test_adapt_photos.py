@@ -196,3 +196,17 @@ def test_digits_are_there_without_folders():
     data, classes, backbone = adapt_photos.load(adapt_photos.Config())
     assert backbone is None and classes == tuple("0123456789") and json.dumps(classes)
     assert {name: part.rows.shape[1:] for name, part in data.items()} == dict.fromkeys(data, (28, 28, 1))
+
+
+@pytest.mark.parametrize(
+    "scores, chosen",
+    [
+        ({"source_only": 1.0, "mcc": 1.2, "dan": 1.1}, "mcc"),
+        ({"source_only": 1.3, "mcc": 1.2}, "source_only"),
+        ({"source_only": 1.0, "mcc": 1.2, "information": 1.5, "shot": 1.6}, "mcc"),  # trained on the score
+        ({"source_only": 1.0, "information": 1.5}, "information"),  # there is no other
+        ({"source_only_plain": 1.0, "source_only": 0.9, "shot": 1.5}, "shot"),
+    ],
+)
+def test_the_score_is_no_judge_of_what_is_trained_on_it(scores, chosen):
+    assert domains.choose(scores) == chosen
