@@ -24,14 +24,14 @@ def adapt_digits(results):
 
 def adapt_domains(results):
     """What adapts features of a backbone between the domains of PACS, by pair, and means over the pairs."""
-    ((_, record),) = records(results / "adapt_domains")
+    ((case, record),) = records(results / "adapt_domains")
     arms = list(record["means"])
-    yield from header("pair", *(METHODS.get(arm, arm) for arm in arms))
+    yield from header("case", "pair", *(METHODS.get(arm, arm) for arm in arms))
     for pair, report in record["reports"].items():
         means = {arm: mean["target_accuracy"] for arm, mean in report["means"].items()}
         means |= {"chosen": means[report["extra"]["chosen"]], "oracle": max(means.values())}
-        yield row(pair, *(f"{100 * means[arm]:.1f}" for arm in arms))
-    yield row("mean", *(f"{100 * record['means'][arm]:.1f}" for arm in arms))
+        yield row(case, pair, *(f"{100 * means[arm]:.1f}" for arm in arms))
+    yield row(case, "mean", *(f"{100 * record['means'][arm]:.1f}" for arm in arms))
 
 
 def tune_photos(results):

@@ -195,6 +195,7 @@ def test_clones_keep_trained_weights(handle):
 LOAD = """
 import sys
 import keras, numpy as np, keras_transfer
+import tests  # so that graphs are rewritten, or not, as here
 path, x, y, saved = sys.argv[1:]
 try:
     keras.saving.load_model(path)

@@ -43,7 +43,7 @@ def test_pages_and_picture_are_what_the_results_say():
 
 def test_every_result_has_a_row(generated):
     folders = {path.name for path in RESULTS.iterdir() if path.is_dir()}
-    assert folders == set(rows.TABLES)
+    assert folders == set(rows.TABLES) - {"commands"}  # a single file
     for folder in folders:
         cases = {path.stem for path in (RESULTS / folder).glob("*.json")} - {"selection"}
         shown = {line.split(" | ")[0].removeprefix("| ") for line in generated["table"][folder].splitlines()}
@@ -240,7 +240,7 @@ def test_picture_knows_of_which_results_it_is(tmp_path):
         assert image.size == (1150, 620)  # 11.5 x 6.2 inches of 100 dots
     path = tmp_path / "results/adapt_digits/usps_mnist.json"
     report = json.loads(path.read_text(encoding="utf-8"))
-    report["gains"]["dan"]["mean"] += 0.01
+    report["gains"]["adamatch"]["mean"] += 0.01
     path.write_text(json.dumps(report), encoding="utf-8")
     assert not picture.shows(file, tmp_path / "results")
 
