@@ -121,6 +121,16 @@ def in_memory(values):
 _NUMBERED = "`np.unique(labels, return_inverse=True)` numbers them."
 
 
+def check_no_labels(model, y):
+    """Raises an error if labels come to a method that would not use them."""
+    if y is None:
+        return
+    instead = " `kt.models.SupCon` is the method on views that takes labels." if "view_1" in model.streams else ""
+    raise ValueError(
+        f"Expected batches without labels, which {type(model).__name__} does not learn from; received some.{instead}"
+    )
+
+
 def _place(path):
     """The name of a part of `x`: a stream, and what of it."""
     first, *more = path or ("x",)

@@ -169,10 +169,8 @@ def test(arm, data, seconds):
     if labels is not None:
         known = labels >= 0
         metrics["target_accuracy"] = float((answers == labels)[known].mean())
-    metrics["target_information"], metrics["target_confidence"] = (
-        kt.metrics.information(logits),
-        float(p.max(-1).mean()),
-    )
+    metrics["target_information"] = kt.metrics.information(logits)
+    metrics["target_confidence"] = float(p.max(-1).mean())
     few = [rows[np.random.default_rng(0).permutation(len(rows))[:MOST]] for rows in (source, target)]
     metrics["domain_distance"] = kt.metrics.proxy_a_distance(*few)
     shares = np.bincount(answers, minlength=logits.shape[1]) / len(answers)

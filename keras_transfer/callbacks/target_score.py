@@ -5,7 +5,7 @@ import warnings
 import keras
 import numpy as np
 
-from keras_transfer.checks import check_number
+from keras_transfer.checks import check_number, received
 from keras_transfer.metrics.target_scores import information, neighborhood_density, nuclear_norm, prediction_entropy
 from keras_transfer.streams import gate
 
@@ -24,7 +24,7 @@ class TargetScore(keras.callbacks.Callback):
     of their entropy counts them; and if the score at the end of training is below that of the source alone.
 
     Args:
-        x: unlabelled inputs of the target `(rows, ...)`, an array or a nested structure of arrays, some thousands.
+        x: unlabelled inputs of the target `(rows, ...)`, an array or a dict of arrays, some thousands of rows.
         source_only: float, the `information` of the same networks without adaptation; None: it is not known.
         collapse: float from 0 to 1, that share.
 
@@ -46,6 +46,8 @@ class TargetScore(keras.callbacks.Callback):
 
     def __init__(self, x, source_only=None, collapse=0.5):
         super().__init__()
+        if isinstance(x, tuple | list):
+            raise ValueError(f"Expected `x` to be inputs without labels; received {received(x)}: pass x alone.")
         self.x, self.source_only, self.warned = gate.arrays(x, "x"), source_only, False
         self.collapse = check_number(collapse, "collapse", least=0, most=1)
         rows = gate.length(self.x)

@@ -7,10 +7,19 @@ import keras_transfer as kt
 
 MARGINS = {"change": 1.0}  # of records that state none: of a mean change in %, as of accuracies, one point
 METHODS = {
-    **{"source_only_plain": "source-only, plain", "source_only": "source-only", "adabn": "AdaBN", "shot": "SHOT"},
-    **{"adamatch": "AdaMatch", "self_ensembling": "self-ensembling", "mcc": "MCC", "information": "information"},
-    **{"dann": "DANN", "deep_coral": "Deep CORAL", "dan": "DAN"},
-    **{"logistic_regression": "regression", "logistic_regression_scaled": "regression, scaled"},
+    "source_only_plain": "source-only, plain",
+    "source_only": "source-only",
+    "adabn": "AdaBN",
+    "shot": "SHOT",
+    "adamatch": "AdaMatch",
+    "self_ensembling": "self-ensembling",
+    "mcc": "MCC",
+    "information": "information",
+    "dann": "DANN",
+    "deep_coral": "Deep CORAL",
+    "dan": "DAN",
+    "logistic_regression": "regression",
+    "logistic_regression_scaled": "regression, scaled",
 }
 
 

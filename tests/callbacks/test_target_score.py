@@ -64,7 +64,7 @@ def test_a_score_below_the_source_alone_is_told(source_only, warns, recwarn):
     assert any("adaptation may hurt here" in str(w.message) for w in recwarn) == warns
 
 
-@pytest.mark.parametrize("x", [np.zeros((1, 2)), np.full((4, 2), np.nan)])
+@pytest.mark.parametrize("x", [np.zeros((1, 2)), np.full((4, 2), np.nan), (np.zeros((4, 2)), np.zeros(4, int))])
 def test_bad_input(x):
     with pytest.raises(ValueError, match="Expected"):
         kt.callbacks.TargetScore(x)

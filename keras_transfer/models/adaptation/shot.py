@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_transfer.batches import check_no_labels
 from keras_transfer.checks import check_number, check_weight
 from keras_transfer.losses.contrastive import unit_rows
 from keras_transfer.losses.information import negative_information
@@ -108,8 +109,7 @@ class SHOT(TransferModel):
 
     def loss_terms(self, x, y, outputs, sample_weight=None):
         """Returns `information` and `pseudo`."""
-        if y is not None:
-            raise ValueError("Expected batches without labels, which SHOT does not see; received some.")
+        check_no_labels(self, y)
         logits = ops.cast(outputs["prediction"], "float32")
         pseudo = ops.sparse_categorical_crossentropy(outputs["pseudo"], logits, from_logits=True)
         return {"information": negative_information(all_rows(logits)), "pseudo": ops.mean(pseudo)}

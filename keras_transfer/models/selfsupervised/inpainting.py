@@ -3,9 +3,9 @@
 import keras
 from keras import ops
 
+from keras_transfer.batches import check_no_labels
 from keras_transfer.checks import check_number
 from keras_transfer.model import TransferModel
-from keras_transfer.models.selfsupervised.shared import check_no_labels
 from keras_transfer.networks import check_networks
 
 

@@ -5,10 +5,10 @@ import math
 import keras
 from keras import ops
 
+from keras_transfer.batches import check_no_labels
 from keras_transfer.checks import check_flag, check_number
 from keras_transfer.layers.patches import Patches
 from keras_transfer.model import TransferModel
-from keras_transfer.models.selfsupervised.shared import check_no_labels
 from keras_transfer.networks import check_networks
 
 

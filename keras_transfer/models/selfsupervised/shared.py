@@ -72,16 +72,6 @@ def contrast(view_1, view_2, temperature, labels=None, chunk_size=None):
     return total / ops.cast(ops.shape(features)[0], "float32")
 
 
-def check_no_labels(model, y):
-    """Raises an error if labels come to a method that would not use them."""
-    if y is None:
-        return
-    instead = " `kt.models.SupCon` is the method on views that takes labels." if "view_1" in model.streams else ""
-    raise ValueError(
-        f"Expected batches without labels, which {type(model).__name__} does not learn from; received some.{instead}"
-    )
-
-
 # A batch in chunks: the gradient of all of its rows, with the activations of one chunk in memory.
 
 

@@ -2,10 +2,11 @@
 
 import keras
 
+from keras_transfer.batches import check_no_labels
 from keras_transfer.checks import check_integer
 from keras_transfer.losses.checks import check_temperature
 from keras_transfer.model import TransferModel
-from keras_transfer.models.selfsupervised.shared import check_no_labels, contrast, project_views
+from keras_transfer.models.selfsupervised.shared import contrast, project_views
 from keras_transfer.networks import check_networks
 
 

@@ -2,9 +2,10 @@
 
 import keras
 
+from keras_transfer.batches import check_no_labels
 from keras_transfer.losses.negative_cosine import negative_cosine
 from keras_transfer.model import TransferModel
-from keras_transfer.models.selfsupervised.shared import check_no_labels, project_views
+from keras_transfer.models.selfsupervised.shared import project_views
 from keras_transfer.networks import check_networks, run_pair
 
 

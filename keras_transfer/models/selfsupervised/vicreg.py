@@ -2,10 +2,11 @@
 
 import keras
 
+from keras_transfer.batches import check_no_labels
 from keras_transfer.checks import check_weight
 from keras_transfer.losses.vicreg import vicreg
 from keras_transfer.model import TransferModel
-from keras_transfer.models.selfsupervised.shared import check_no_labels, project_views
+from keras_transfer.models.selfsupervised.shared import project_views
 from keras_transfer.networks import all_rows, check_networks
 
 
