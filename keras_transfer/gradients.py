@@ -1,12 +1,29 @@
-"""What becomes of the gradients of several tasks: solvers that know them by their inner products alone.
+"""The gradient of a function, and what becomes of the gradients of several tasks.
 
-Each takes the Gram matrix of the tasks' gradients, `gram[i, j] = g_i . g_j`, and returns a coefficient for each task.
-The sum of the gradients so weighted is the update; ones are plain equal weighting.
+The solvers know the latter by their inner products alone: each takes the Gram matrix of the tasks' gradients,
+`gram[i, j] = g_i . g_j`, and returns a coefficient for each task. The sum of the gradients so weighted is the update;
+ones are plain equal weighting.
 """
 
+import keras
 from keras import ops
 
 TINY = 1e-30
+
+
+def gradient(function, weights):
+    """Returns the gradient of a scalar function of a list of tensors, which can be differentiated again."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.grad(function)(weights)
+    import tensorflow as tf
+
+    with tf.GradientTape() as tape:
+        tape.watch(weights)
+        value = function(weights)
+    gradients = tape.gradient(value, weights, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+    return [tf.convert_to_tensor(g) for g in gradients]
 
 
 def gram(gradients):

@@ -32,9 +32,27 @@ class Config:
 
     pair: Literal["printed_handwritten", "digits_photos"] = "printed_handwritten"
     """Labelled source and unlabelled target."""
-    method: tuple[Literal["adamatch", "self_ensembling", "shot", "adabn", "mcc", "dann", "deep_coral", "dan"], ...] = (
-        "adamatch",
-    )
+    method: tuple[
+        Literal[
+            "adamatch",
+            "self_ensembling",
+            "shot",
+            "adabn",
+            "tent",
+            "mcc",
+            "dann",
+            "cdan",
+            "adda",
+            "wdgrl",
+            "mcd",
+            "mdd",
+            "deep_coral",
+            "dan",
+            "jan",
+            "deep_jdot",
+        ],
+        ...,
+    ] = ("adamatch",)
     """Methods to train, one or more; the first is exported."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """One run of every arm for each; at least two, for an interval."""
@@ -45,7 +63,7 @@ class Config:
     learning_rate: float = 3e-3
     """The learning rate of Adam at the start of a cosine decay to 0."""
     ramp: float = 0.4
-    """Share of the steps in which the weight of the adaptation rises; `shot` and `adabn` have none."""
+    """Share of the steps in which the weight of the adaptation rises; `shot`, `adda`, `adabn` and `tent` have none."""
     runs: pathlib.Path = pathlib.Path("runs/adapt_digits")
     """Folder in which each run makes a folder with its config, report, histories and pictures."""
     saved_models: pathlib.Path = pathlib.Path("saved_models")
@@ -76,28 +94,44 @@ def split(data, rows):
 
 
 def build(channels):
-    """Returns new networks: encoder, head and discriminator."""
+    """Returns new networks: an encoder and a head."""
     # Each image on its own scale: mean 0, variance 1.
     encoder = [keras.Input((28, 28, channels)), layers.LayerNormalization(axis=(1, 2, 3), center=False, scale=False)]
     for filters in (32, 48):
         encoder += [layers.Conv2D(filters, 5), layers.MaxPooling2D(), layers.BatchNormalization(), layers.ReLU()]
     encoder += [layers.Flatten(), layers.Dropout(0.5), layers.Dense(100), layers.BatchNormalization(), layers.ReLU()]
-    head = [keras.Input((100,)), layers.Dense(len(CLASSES))]
-    discriminator = [keras.Input((100,)), layers.Dense(100), layers.BatchNormalization(), layers.ReLU()]
-    discriminator.append(layers.Dense(1))
-    names = ("encoder", "head", "discriminator")
-    return [keras.Sequential(network, name=n) for n, network in zip(names, (encoder, head, discriminator))]
+    return keras.Sequential(encoder, name="encoder"), new_head()
+
+
+def new_head():
+    """Returns a new network from features to logits."""
+    return keras.Sequential([keras.Input((100,)), layers.Dense(len(CLASSES))], name="head")
+
+
+def adversary(inputs=100, normalize=True):
+    """Returns a new discriminator, or a critic, whose slope no BatchNormalization may hide."""
+    hidden = (
+        [layers.Dense(100), layers.BatchNormalization(), layers.ReLU()] if normalize else [layers.Dense(100, "relu")]
+    )
+    return keras.Sequential([keras.Input((inputs,)), *hidden, layers.Dense(1)], name="adversary")
 
 
 METHODS = {
-    "dann": lambda parts, ramp: kt.models.DANN(*parts, reversal=ramp(peak=0.3)),
-    "deep_coral": lambda parts, ramp: kt.models.DeepCORAL(*parts[:2], coral_weight=ramp(peak=100.0)),
-    "dan": lambda parts, ramp: kt.models.DAN(*parts[:2], mmd_weight=ramp()),
-    "mcc": lambda parts, ramp: kt.models.TargetTerms(*parts[:2], {"mcc": (kt.losses.MCC(), ramp())}),
-    "adamatch": lambda parts, ramp: kt.models.AdaMatch(*parts[:2], ramp()),
-    "self_ensembling": lambda parts, ramp: kt.models.SelfEnsembling(*parts[:2], ramp(peak=3.0), threshold=0.5),
+    "dann": lambda parts, ramp: kt.models.DANN(*parts, adversary(), reversal=ramp(peak=0.3)),
+    "cdan": lambda parts, ramp: kt.models.CDAN(*parts, adversary(100 * len(CLASSES)), reversal=ramp(peak=0.3)),
+    "wdgrl": lambda parts, ramp: kt.models.WDGRL(*parts, adversary(normalize=False), reversal=ramp(peak=0.1)),
+    "mcd": lambda parts, ramp: kt.models.MCD(*parts, new_head(), agreement_weight=ramp()),
+    "mdd": lambda parts, ramp: kt.models.MDD(*parts, new_head(), reversal=ramp(peak=0.1)),
+    "deep_coral": lambda parts, ramp: kt.models.DeepCORAL(*parts, coral_weight=ramp(peak=100.0)),
+    "dan": lambda parts, ramp: kt.models.DAN(*parts, mmd_weight=ramp()),
+    "jan": lambda parts, ramp: kt.models.JAN(*parts, mmd_weight=ramp()),
+    "deep_jdot": lambda parts, ramp: kt.models.DeepJDOT(*parts, transport_weight=ramp()),
+    "mcc": lambda parts, ramp: kt.models.TargetTerms(*parts, {"mcc": (kt.losses.MCC(), ramp())}),
+    "adamatch": lambda parts, ramp: kt.models.AdaMatch(*parts, ramp()),
+    "self_ensembling": lambda parts, ramp: kt.models.SelfEnsembling(*parts, ramp(peak=3.0), threshold=0.5),
 }
-SHOT_RATE = 1e-3  # of a network that is trained already
+COPIES = {"adabn": kt.models.adabn, "tent": kt.models.tent}  # of a trained network, without a `fit` of their own
+FROM_SOURCE = {"shot": 1e-3, "adda": 2e-4}  # the rate of networks that are trained already
 BASELINES = ("source_only_plain", "source_only")  # without augmentation, and with the augmentation of all other arms
 
 
@@ -114,7 +148,7 @@ def views(arm, channels):
 def train(config, arm, seed, data, trained=None):
     """Trains one arm on one seed and returns the model, its encoder, its history and its metrics.
 
-    `trained` is the network of `source_only`, at which `adabn` and `shot` begin, who see the target alone.
+    `trained` is the network of `source_only`, at which `adabn`, `tent`, `shot` and `adda` begin, without its labels.
     """
     keras.utils.set_random_seed(seed)
     channels = data["source"][0].shape[-1]
@@ -130,25 +164,27 @@ def train(config, arm, seed, data, trained=None):
     steps = epochs * len(stream)
     parts, rate = build(channels), config.learning_rate
     if arm in BASELINES:
-        model, stream = keras.Sequential(parts[:2]), stream.map(lambda x, y: (x["source"], y))
-    elif arm == "adabn":
-        model, epochs = kt.models.adabn(trained, data["target"][0]), 0
-    elif arm == "shot":
-        model, rate = kt.models.SHOT(*kt.networks.copy_network(trained).layers), SHOT_RATE
-        stream = stream.map(lambda x, y: {"target": x["target"]})
+        model, stream = keras.Sequential(parts), stream.map(lambda x, y: (x["source"], y))
+    elif arm in COPIES:
+        model, epochs = COPIES[arm](trained, data["target"][0]), 0
+    elif arm in FROM_SOURCE:
+        source, rate = kt.models.TargetTerms(*trained.layers), FROM_SOURCE[arm]
+        model = kt.models.SHOT.from_source(source) if arm == "shot" else kt.models.ADDA.from_source(source, adversary())
+        stream = stream.map(lambda x, y: {name: x[name] for name in model.streams})
     else:
         model = METHODS[arm](parts, functools.partial(kt.schedules.DannRamp, config.ramp * steps))
-    encoder = model.layers[0] if arm in (*BASELINES, "adabn") else model.served[0]
+    encoder = model.layers[0] if arm in (*BASELINES, *COPIES) else model.served[0]
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     measured = {"loss": loss, "metrics": ["accuracy"]}
     adam = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(rate, steps))
-    model.compile(adam, **({} if arm == "shot" else measured))
-    progress, history = runs.progress(f"{arm}, seed {seed}", epochs), {}
-    start = time.perf_counter()
+    model.compile(adam, **({} if arm in FROM_SOURCE else measured))
+    watched = [kt.callbacks.TargetScore(data["target"][0], collapse=0.0), domains.Oracle(*data["target_test"])]
+    watched.append(runs.progress(f"{arm}, seed {seed}", epochs))
+    start, history = time.perf_counter(), {}
     if epochs:
-        history = model.fit(stream, epochs=epochs, shuffle=False, verbose=0, callbacks=[progress]).history
+        history = model.fit(stream, epochs=epochs, shuffle=False, verbose=0, callbacks=watched).history
     seconds = time.perf_counter() - start
-    model.compile(adam, **measured)  # `shot` trained without labels, and so without a loss of them
+    model.compile(adam, **measured)  # those that trained without labels did so without a loss
     metrics = {
         f"{domain}_accuracy": model.evaluate(*data[f"{domain}_test"], verbose=0, return_dict=True)["accuracy"]
         for domain in ("source", "target")
@@ -182,7 +218,8 @@ def main(config, load=load):
     first, (x, _) = config.method[0], data["target_test"]
     score = {arm: np.mean([found["target_information"] for found in runs.values()]) for arm, runs in metrics.items()}
     chosen = domains.choose(score)
-    report = kt.report.TransferReport(metrics, list(BASELINES), extra={"histories": histories, "chosen": chosen})
+    extra = {"histories": histories, "chosen": chosen, "epochs": domains.epochs_chosen(histories)}
+    report = kt.report.TransferReport(metrics, list(BASELINES), extra=extra)
     seed, histories = config.seeds[0], {arm: found for arm, found in histories.items() if found[0]}
     compared = {arm: (trained[arm, seed], encoders[arm]) for arm in (report.baseline, first)}
     figures = draw(config.pair, data, compared, histories)

@@ -152,6 +152,40 @@ def choose(scores):
     return max(judged if methods else scores, key=scores.get)
 
 
+class Oracle(keras.callbacks.Callback):
+    """Writes the accuracy on the target's test set into the logs, which nothing may be chosen by.
+
+    It is what a choice of the epoch without labels is held against.
+    """
+
+    def __init__(self, x, y):
+        super().__init__()
+        self.x, self.y = x, y
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Measures."""
+        logs["oracle_accuracy"] = float((predict(self.model, self.x).argmax(-1) == self.y).mean())
+
+
+def epochs_chosen(histories):
+    """Returns what choosing the epoch costs, `{arm: {epoch: mean accuracy over the seeds}}`.
+
+    Epochs are the `last`, the one of which `target_information` is highest (`score`) and that of the highest accuracy
+    on the target's test set (`oracle`).
+
+    Args:
+        histories: `{arm: [history of each seed]}`, without those of arms that have none.
+    """
+    found = {}
+    for arm, seeds in histories.items():
+        seeds = [(h["target_information"], h["oracle_accuracy"]) for h in seeds if "oracle_accuracy" in h]
+        if seeds:
+            places = {"last": lambda score, _: -1, "score": lambda score, _: np.argmax(score)}
+            places["oracle"] = lambda _, accuracy: np.argmax(accuracy)
+            found[arm] = {name: float(np.mean([of[1][place(*of)] for of in seeds])) for name, place in places.items()}
+    return found
+
+
 def predict(network, rows):
     """Returns what a network answers to rows, as an array."""
     return network.predict(rows, batch_size=256, verbose=0)

@@ -42,6 +42,11 @@ def discriminator():
     return network(DIM, 1)
 
 
+def curved_critic():
+    """A critic whose slope is not the same everywhere; of a bias at its end both domains have the same."""
+    return keras.Sequential([*network(DIM, DIM, "tanh").layers, *network(DIM, 1, use_bias=False).layers])
+
+
 def compiled(model, optimizer=None, **arguments):
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(optimizer or keras.optimizers.SGD(0.1, momentum=0.9), loss, metrics=["accuracy"], **arguments)
@@ -68,6 +73,12 @@ def target_alone(seed=0, shape=(FEATURES,)):
     """A batch of the target, without labels."""
     (x, _), (plain, _) = domains(seed=seed, shape=shape)
     return ({"target": x["target"]}, None), (plain, None)
+
+
+def unlabelled_domains(seed=0, shape=(FEATURES,)):
+    """Batches of two domains, neither with labels."""
+    (x, _), (plain, _) = domains(seed=seed, shape=shape)
+    return (x, None), (plain, None)
 
 
 def labelled(seed=0, shape=(FEATURES,)):
@@ -262,6 +273,15 @@ def methods(encoder, adaptable, projector, free_projector, vit, image_networks, 
         "DANN": Row(lambda: compiled(m.DANN(encoder(), head(), discriminator(), reversal=ramp)), *on_domains),
         "DeepCORAL": Row(lambda: compiled(m.DeepCORAL(encoder(), head(), coral_weight=100.0)), *on_domains),
         "DAN": Row(lambda: compiled(m.DAN(encoder(), head())), *on_domains),
+        "CDAN": Row(lambda: compiled(m.CDAN(encoder(), head(), network(DIM * CLASSES, 1), reversal=ramp)), *on_domains),
+        "WDGRL": Row(lambda: compiled(m.WDGRL(encoder(), head(), curved_critic())), *on_domains, draws=True),
+        "ADDA": Row(
+            lambda: unlabelled(m.ADDA(encoder(), encoder(), head(), discriminator())), *unlabelled_domains(shape=shape)
+        ),
+        "MCD": Row(lambda: compiled(m.MCD(encoder(), head(), head())), *on_domains),
+        "MDD": Row(lambda: compiled(m.MDD(encoder(), head(), head(), reversal=ramp)), *on_domains),
+        "JAN": Row(lambda: compiled(m.JAN(encoder(), head())), *on_domains),
+        "DeepJDOT": Row(lambda: compiled(m.DeepJDOT(encoder(), head(), transport_weight=ramp)), *on_domains),
         "TargetTerms": Row(lambda: compiled(m.TargetTerms(encoder(), head(), target_terms())), *on_domains),
         "AdaMatch": Row(lambda: compiled(m.AdaMatch(encoder(), head(), threshold=0.5)), *domain_views(shape=shape)),
         "SelfEnsembling": Row(

@@ -51,13 +51,47 @@ def domain(source, target):
     return 0.5 * (np.logaddexp(0.0, source).mean() + np.logaddexp(0.0, -target).mean())
 
 
+def conditional_domain(source, target, source_logits, target_logits):
+    """The same where sure predictions count more."""
+    parts = []
+    for told, logits, sign in ((source, source_logits, 1.0), (target, target_logits, -1.0)):
+        weight = 1.0 + np.exp(-entropy(softmax(logits)))
+        parts.append((weight / weight.mean() * np.logaddexp(0.0, sign * told[:, 0])).mean())
+    return 0.5 * sum(parts)
+
+
+def disparity(said, against, target_said, target_against, margin):
+    """MDD's, from logits of head and adversary."""
+    agrees = sparse(said.argmax(axis=1), against)
+    q = softmax(target_against)
+    others = [np.delete(row, label).sum() for row, label in zip(q, target_said.argmax(axis=1))]
+    return margin * agrees - np.log(others).mean()
+
+
 def mmd(source, target):
-    rows = np.concatenate([source, target])
-    distances = ((rows[:, None] - rows[None]) ** 2).sum(axis=-1)
-    width = max(np.median(distances[np.triu_indices(len(rows), 1)]), 1e-7)
-    kernel = np.mean([np.exp(-distances / (factor * width)) for factor in (0.25, 0.5, 1.0, 2.0, 4.0)], axis=0)
-    n = len(source)
+    return joint_mmd([source], [target])
+
+
+def joint_mmd(source, target):
+    kernel, n = 1.0, len(source[0])
+    for one, other in zip(source, target):
+        rows = np.concatenate([one, other])
+        distances = ((rows[:, None] - rows[None]) ** 2).sum(axis=-1)
+        pairs = distances[np.triu_indices(len(rows), 1)]
+        width = max(np.median(pairs) if np.median(pairs) > 1e-5 * pairs.mean() else pairs.mean(), 1e-7)
+        kernel *= np.mean([np.exp(-distances / (factor * width)) for factor in (0.25, 0.5, 1.0, 2.0, 4.0)], axis=0)
     return kernel[:n, :n].mean() + kernel[n:, n:].mean() - 2.0 * kernel[:n, n:].mean()
+
+
+def transport(cost, regularization, steps=100):
+    """What the plan of Sinkhorn's iterations costs, which scale rows and columns in turn."""
+    kernel = np.exp(-cost / max(regularization * cost.mean(), 1e-12))
+    rows, columns = len(cost), len(cost[0])
+    second = np.ones(columns)
+    for _ in range(steps):
+        first = 1.0 / rows / (kernel @ second)
+        second = 1.0 / columns / (kernel.T @ first)
+    return (first[:, None] * kernel * second * cost).sum()
 
 
 def coral(source, target):

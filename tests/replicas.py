@@ -30,6 +30,7 @@ from tests.contract import (
     of_tasks,
     target_alone,
     tasks,
+    unlabelled_domains,
     views,
 )
 
@@ -62,6 +63,7 @@ DRAW = {
     ("whole", "half"): tasks,
     ("source", "target", True): domains,
     ("source", "target_strong", "target_weak", True): domain_views,
+    ("source", "target", False): unlabelled_domains,
     ("target", False): target_alone,
     ("query", "support", True): episode_batch,
     ("view_1", "view_2", False): views,

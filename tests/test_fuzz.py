@@ -180,6 +180,17 @@ def domains(draw, loss, least=1, target_least=1):
 
 
 @st.composite
+def unlabelled_domains(draw, loss):
+    (source, bad_source), (target, bad_target) = (
+        draw(inputs(draw(sizes), name=f"{name}|[Ii]nput")) for name in ("source", "target")
+    )
+    y = draw(st.none() | labels_of((len(source),), 3)) if draw(st.booleans()) else None
+    return Batch(
+        {"source": source, "target": target}, y, joined(bad_source, bad_target, None if y is None else "labels")
+    )
+
+
+@st.composite
 def domain_views(draw, loss):
     rows, target_rows = draw(sizes), draw(sizes)
     (source, bad_source), (y, bad_y) = draw(inputs(rows, name="source|[Ii]nput")), draw(targets(loss, (rows,)))
@@ -275,6 +286,58 @@ def of_domains(align):
 
 def dann(model, source, target):
     return {"domain": (1.0, oracles.domain(*run(model.discriminator, source, target)))}
+
+
+def cdan(model, source, target):
+    logits = run(model.head, source), run(model.head, target)
+    products = [
+        (f[:, :, None] * oracles.softmax(z)[:, None]).reshape(len(f), -1) for f, z in zip((source, target), logits)
+    ]
+    told = run(model.discriminator, *products)
+    return {"domain": (1.0, oracles.conditional_domain(*told, *logits))}
+
+
+def wdgrl(model, source, target):
+    """The slope of a critic of one layer is its kernel."""
+    said = [told.mean() for told in run(model.critic, source, target)]
+    penalty = (10.0, (np.linalg.norm(weights(model.critic)[0]) - 1.0) ** 2)
+    return {"closeness": (1.0, said[1] - said[0]), "penalty": penalty}
+
+
+def adda(model, x, y, loss):
+    source, target = run(model.source_encoder, x["source"]), run(model.encoder, x["target"])
+    told = run(model.discriminator, source, target)
+    return {"domain": (1.0, oracles.domain(*told)), "fool": (1.0, np.logaddexp(0.0, told[1]).mean())}
+
+
+def mcd(model, x, y, loss):
+    source, target = run(model.encoder, x["source"], x["target"])
+    p, q = (oracles.softmax(run(head, target)) for head in (model.head, model.second_head))
+    tasks = {name: (1.0, loss.value(real(y), run(head, source))) for name, head in
+             (("task", model.head), ("second_task", model.second_head))}  # fmt: skip
+    return {**tasks, "agreement": (1.0, -np.abs(p - q).sum(axis=1).mean())}
+
+
+def mdd(model, source, target):
+    logits = [run(head, features) for features in (source, target) for head in (model.head, model.adversary)]
+    return {"disparity": (1.0, oracles.disparity(*logits, 4.0))}
+
+
+def jan(model, source, target):
+    p = [oracles.softmax(logits) for logits in run(model.head, source, target)]
+    return {"joint_mmd": (1.0, oracles.joint_mmd([source, p[0]], [target, p[1]]))}
+
+
+def deep_jdot(model, x, y, loss):
+    source, target = run(model.encoder, x["source"], x["target"])
+    answers, labels = run(model.head, target), real(y)
+    apart = ((source[:, None] - target[None]) ** 2).sum(axis=-1)
+    wrong = [[loss.value(label[None], answer[None]) for answer in answers] for label in labels]
+    cost = 0.01 * apart + np.array(wrong)
+    return {
+        "task": (1.0, loss.value(labels, run(model.head, source))),
+        "transport": (1.0, oracles.transport(cost, 0.05)),
+    }
 
 
 def target_terms(model, source, target):
@@ -468,6 +531,23 @@ METHODS = {
         lambda loss: domains(loss, 2),
         of_domains(lambda model, *features: {"mmd": (1.0, oracles.mmd(*features))}),
     ),
+    "CDAN": Method(
+        lambda n: m.CDAN(encoder(), head(n), network(DIM * n, 1)),
+        domains,
+        of_domains(cdan),
+        ("sparse", "sparse", "categorical", "several"),
+    ),
+    "WDGRL": Method(lambda n: m.WDGRL(encoder(), head(n), head(1)), domains, of_domains(wdgrl)),
+    "ADDA": Method(lambda n: m.ADDA(encoder(), encoder(), head(CLASSES), head(1)), unlabelled_domains, adda, (None,)),
+    "MCD": Method(lambda n: m.MCD(encoder(), head(n), head(n)), domains, mcd, ("sparse", "categorical")),
+    "MDD": Method(lambda n: m.MDD(encoder(), head(n), head(n)), domains, of_domains(mdd), ("sparse", "categorical")),
+    "JAN": Method(
+        lambda n: m.JAN(encoder(), head(n)),
+        lambda loss: domains(loss, 2),
+        of_domains(jan),
+        ("sparse", "sparse", "categorical", "several"),
+    ),
+    "DeepJDOT": Method(lambda n: m.DeepJDOT(encoder(), head(n)), domains, deep_jdot),
     "TargetTerms": Method(
         make_target_terms,
         lambda loss: domains(loss, target_least=2),

@@ -14,7 +14,7 @@ from keras_transfer.datasets.glyphs import (
 from keras_transfer.datasets.image_files import ImageFiles, image_files, image_table, read_columns
 from keras_transfer.datasets.image_folder import image_folder, image_folders
 from keras_transfer.datasets.letter_attributes import Attribute, letter_attributes
-from keras_transfer.datasets.mnist import mnist, mnist_m_like
+from keras_transfer.datasets.mnist import mnist, mnist_m, mnist_m_like
 from keras_transfer.datasets.multi_fashion import MultiFashion, multi_fashion
 from keras_transfer.datasets.near_duplicates import near_duplicates, thumbnails
 from keras_transfer.datasets.omniglot import omniglot, omniglot_runs
@@ -46,6 +46,7 @@ __all__ = [
     "image_table",
     "letter_attributes",
     "mnist",
+    "mnist_m",
     "mnist_m_like",
     "multi_fashion",
     "near_duplicates",

@@ -1,4 +1,4 @@
-"""MNIST, and the same digits on photographs: MNIST-M-like."""
+"""MNIST; MNIST-M, its digits on photographs; and digits made in the same way: MNIST-M-like."""
 
 import math
 import struct
@@ -6,7 +6,7 @@ import struct
 import numpy as np
 
 from keras_transfer.datasets.files import check_split, data_folder, fetch, read_gzip
-from keras_transfer.datasets.images import blend_into_photos, read_photos
+from keras_transfer.datasets.images import blend_into_photos, height_and_width, read_photo, read_photos
 
 _MNIST = "https://ossci-datasets.s3.amazonaws.com/mnist/"
 _MD5 = {
@@ -59,6 +59,48 @@ def _read_idx(path, dimensions):
     if len(data) != expected:
         raise ValueError(f"Expected {path} to unpack to {expected} bytes, as it says; received {len(data)}.")
     return np.frombuffer(data, np.uint8, offset=start).reshape(shape).copy()
+
+
+def mnist_m(split="train", image_size=None):
+    """Loads MNIST-M: MNIST's digits on patches of photographs; the full release has 59,001 and 9,001 images.
+
+    Reads `$KERAS_TRANSFER_DATA/mnist_m/mnist_m_<split>_labels.txt`, rows of a file's name and a label, and those files
+    in `mnist_m_<split>/`. MNIST-M is not downloaded: there is no lasting address. Its test images are made of MNIST's
+    test digits, and those of training of its training digits.
+
+    Args:
+        split: `"train"` or `"test"`.
+        image_size: Side of the images in pixels, or a pair (height, width), bilinearly resized. By default the original
+            32.
+
+    Returns:
+        Tuple of images, uint8 (n, height, width, 3), 0-255, and labels, int32 (n,), 0-9.
+
+    Raises:
+        ValueError: If the list or a file in it is missing or unreadable, or a label is none.
+        ImportError: If Pillow is missing.
+
+    Reference: Y. Ganin, V. Lempitsky, "Unsupervised Domain Adaptation by Backpropagation", ICML 2015, arXiv:1409.7495.
+    """
+    check_split(split)
+    folder = data_folder("mnist_m")
+    rows = None if folder is None else folder / f"mnist_m_{split}_labels.txt"
+    if rows is None or not rows.is_file():
+        found = "no such variable" if folder is None else f"no file {rows}"
+        raise ValueError(
+            f"Expected MNIST-M in the folder that KERAS_TRANSFER_DATA names, as mnist_m/mnist_m_{split}_labels.txt and "
+            f"mnist_m/mnist_m_{split}/*.png; received {found}. It is not downloaded: get it from its authors."
+        )
+    listed = [line.split() for line in rows.read_text().splitlines() if line.strip()]
+    if not listed:
+        raise ValueError(f"Expected at least one file and its label in {rows}; received none.")
+    for number, row in enumerate(listed):
+        if len(row) != 2 or row[1] not in tuple("0123456789"):
+            raise ValueError(f"Expected rows of a file and a label 0-9 in {rows}; received {row} in row {number}.")
+    size = height_and_width(32 if image_size is None else image_size)
+    paths = [folder / f"mnist_m_{split}" / name for name, _ in listed]
+    images = np.stack([read_photo(path, str(path), size=size) for path in paths])
+    return images, np.array([label for _, label in listed], np.int32)
 
 
 def mnist_m_like(split="train", photos=None, seed=0):

@@ -7,8 +7,9 @@ from keras_transfer.losses.coral import CORAL, coral
 from keras_transfer.losses.distillation import DistillationLoss, distillation
 from keras_transfer.losses.information import negative_information, prediction_entropy
 from keras_transfer.losses.mcc import MCC, mcc
-from keras_transfer.losses.mmd import MMD, mmd
+from keras_transfer.losses.mmd import MMD, joint_mmd, mmd
 from keras_transfer.losses.negative_cosine import negative_cosine
+from keras_transfer.losses.transport import transport_plan
 from keras_transfer.losses.vicreg import vicreg
 from keras_transfer.losses.weight_sharing import trace_norm, weight_spread
 
@@ -20,6 +21,7 @@ __all__ = [
     "barlow_twins",
     "coral",
     "distillation",
+    "joint_mmd",
     "mcc",
     "mmd",
     "negative_cosine",
@@ -29,6 +31,7 @@ __all__ = [
     "prediction_entropy",
     "sup_con",
     "trace_norm",
+    "transport_plan",
     "vicreg",
     "weight_spread",
 ]

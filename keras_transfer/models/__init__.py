@@ -2,12 +2,20 @@
 
 from keras_transfer.models.adaptation.adabn import adabn
 from keras_transfer.models.adaptation.adamatch import AdaMatch
+from keras_transfer.models.adaptation.adda import ADDA
+from keras_transfer.models.adaptation.cdan import CDAN
 from keras_transfer.models.adaptation.dan import DAN
 from keras_transfer.models.adaptation.dann import DANN
 from keras_transfer.models.adaptation.deep_coral import DeepCORAL
+from keras_transfer.models.adaptation.deep_jdot import DeepJDOT
+from keras_transfer.models.adaptation.jan import JAN
+from keras_transfer.models.adaptation.mcd import MCD
+from keras_transfer.models.adaptation.mdd import MDD
 from keras_transfer.models.adaptation.self_ensembling import SelfEnsembling
 from keras_transfer.models.adaptation.shot import SHOT
 from keras_transfer.models.adaptation.target_terms import TargetTerms
+from keras_transfer.models.adaptation.tent import tent
+from keras_transfer.models.adaptation.wdgrl import WDGRL
 from keras_transfer.models.finetuning.distillation import Distillation
 from keras_transfer.models.finetuning.l2sp import L2SP
 from keras_transfer.models.meta.anil import ANIL
@@ -30,33 +38,41 @@ from keras_transfer.models.selfsupervised.sup_con import SupCon
 from keras_transfer.models.selfsupervised.vicreg import VICReg
 
 __all__ = [
+    "ADDA",
     "ANIL",
     "BYOL",
+    "CDAN",
     "DAN",
     "DANN",
-    "DeepCORAL",
-    "Distillation",
-    "Inpainting",
+    "JAN",
     "L2SP",
     "MAE",
     "MAML",
+    "MCD",
+    "MDD",
+    "SHOT",
+    "WDGRL",
+    "AdaMatch",
     "BarlowTwins",
     "CrossStitch",
+    "DeepCORAL",
+    "DeepJDOT",
+    "Distillation",
+    "Inpainting",
     "MatchingNetwork",
     "MixtureOfExperts",
     "ProgressiveExtraction",
     "PrototypicalNetwork",
     "Reptile",
+    "SelfEnsembling",
     "SharedEncoder",
     "SimCLR",
     "SimSiam",
     "SoftSharing",
     "SupCon",
-    "VICReg",
-    "simple_shot",
-    "adabn",
-    "AdaMatch",
-    "SelfEnsembling",
-    "SHOT",
     "TargetTerms",
+    "VICReg",
+    "adabn",
+    "simple_shot",
+    "tent",
 ]

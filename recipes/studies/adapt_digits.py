@@ -2,9 +2,10 @@
 
     python -m keras_transfer.recipes.studies.adapt_digits --pair usps_mnist --method dan --steps 2000
 
-`usps_mnist`, `mnist_usps` and `mnist_mnistm` take up to 10 minutes for each method. They read USPS, MNIST and BSDS500
-from `KERAS_TRANSFER_DATA` or download them. Of MNIST they take the 10,000 digits of its test files: 8,000 to train on,
-2,000 to test on.
+`usps_mnist`, `mnist_usps` and `mnist_mnistm` take up to 10 minutes for each method. They read USPS and MNIST from
+`KERAS_TRANSFER_DATA` or download them, and MNIST-M from there. The first two take the 10,000 digits of MNIST's test
+files: 8,000 to train on, 2,000 to test on. The last trains on MNIST's 60,000 digits and on what there is of MNIST-M's
+training images, which are made of the same digits, and is tested on what there is of its test images.
 """
 
 import dataclasses
@@ -30,14 +31,14 @@ def load(config):
     """Returns `(x, y)` for source, source_test, target and target_test, as `recipes/adapt_digits.py` does."""
     if config.pair in ("printed_handwritten", "digits_photos"):
         return adapt_digits.load(config)
-    mnist = kt.datasets.mnist("test")
-    if config.pair == "mnist_mnistm":  # the source's training digits are also the target's, without their labels
-        source, source_test = adapt_digits.split((np.repeat(mnist[0], 3, axis=-1), mnist[1]), 8000)
-        target, target_test = adapt_digits.split(kt.datasets.mnist_m_like("test"), 8000)
+    parts = ("train", "test")
+    if config.pair == "mnist_mnistm":  # MNIST-M's test images are made of MNIST's test digits: none of these trains
+        source, source_test = ((np.repeat(x, 3, axis=-1), y) for x, y in map(kt.datasets.mnist, parts))
+        target, target_test = (kt.datasets.mnist_m(part, image_size=28) for part in parts)
     else:
         domains = {
-            "mnist": adapt_digits.split(mnist, 8000),
-            "usps": [kt.datasets.usps(part, image_size=28) for part in ("train", "test")],
+            "mnist": adapt_digits.split(kt.datasets.mnist("test"), 8000),
+            "usps": [kt.datasets.usps(part, image_size=28) for part in parts],
         }
         (source, source_test), (target, target_test) = (domains[name] for name in config.pair.split("_"))
     return {"source": source, "source_test": source_test, "target": target, "target_test": target_test}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_transfer.datasets import mnist, mnist_m_like
+from keras_transfer.datasets import mnist, mnist_m, mnist_m_like
 
 IMAGES, LABELS = "t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"
 
@@ -47,7 +47,7 @@ def test_mnist_names_what_is_wrong_in_a_file(tiny, name, content, message):
 
 
 def test_mnist_unknown_split():
-    for load in (mnist, mnist_m_like):
+    for load in (mnist, mnist_m, mnist_m_like):
         with pytest.raises(ValueError, match='"train" or "test"; received \'valid\''):
             load("valid")
 
@@ -87,3 +87,45 @@ def test_published_photos(data):
     np.testing.assert_array_equal(labels, mnist("test")[1])
     np.testing.assert_array_equal(images, mnist_m_like("test")[0])
     assert (images != mnist_m_like("test", seed=1)[0]).any()
+
+
+@pytest.fixture
+def tiny_m(tmp_path, monkeypatch):
+    """A data folder with an MNIST-M of two images, written by hand."""
+    folder = tmp_path / "mnist_m" / "mnist_m_test"
+    folder.mkdir(parents=True)
+    pixels = np.random.default_rng(0).integers(256, size=(2, 32, 32, 3), dtype=np.uint8)
+    for name, image in zip(("1.png", "0.png"), pixels):
+        Image.fromarray(image).save(folder / name)
+    listed = folder.parent / "mnist_m_test_labels.txt"
+    listed.write_text("1.png 7\n0.png 4\n")
+    monkeypatch.setenv("KERAS_TRANSFER_DATA", str(tmp_path))
+    return listed, pixels
+
+
+def test_mnist_m_reads_what_is_listed(tiny_m):
+    images, labels = mnist_m("test")
+    np.testing.assert_array_equal(images, tiny_m[1])
+    np.testing.assert_array_equal(labels, [7, 4])
+    assert images.dtype == np.uint8 and labels.dtype == np.int32 and mnist_m("test", 28)[0].shape == (2, 28, 28, 3)
+
+
+@pytest.mark.parametrize(
+    "rows, message",
+    [
+        ("1.png 7 4\n", "rows of a file and a label 0-9"),
+        ("1.png 17\n", "rows of a file and a label 0-9"),
+        ("2.png 7\n", "2.png"),
+        ("", "at least one"),
+    ],
+)
+def test_mnist_m_says_what_is_wrong(tiny_m, rows, message):
+    tiny_m[0].write_text(rows)
+    with pytest.raises(ValueError, match=message):
+        mnist_m("test")
+
+
+def test_mnist_m_is_not_downloaded(tmp_path, monkeypatch):
+    monkeypatch.setenv("KERAS_TRANSFER_DATA", str(tmp_path))
+    with pytest.raises(ValueError, match="It is not downloaded"):
+        mnist_m("test")

@@ -57,6 +57,34 @@ def test_finite_where_all_rows_are_equal():
     assert np.isfinite(gradient(lambda t: kt.losses.mmd(x, t), x)).all()
 
 
+def test_where_most_rows_are_the_same_the_mean_is_the_bandwidth():
+    """Three of four rows are one point far from the origin, the fourth lies at distance 5: the mean of d^2 is 12.5."""
+    source, target = np.full((2, 3), 100.0, "float32"), np.float32([[100, 100, 100], [103, 104, 100]])
+    far = np.exp(-25 / 12.5)
+    expected = 1 + (2 + 2 * far) / 4 - 2 * (2 + 2 * far) / 4
+    np.testing.assert_allclose(kt.losses.mmd(source, target, factors=(1.0,)), expected, rtol=1e-4)
+
+
+def test_joint_kernel_is_the_product():
+    """Row by row in float64: of features and of a second output, each with its own median."""
+    outputs = [(features(6), features(7, 1.0, seed=1)), (features(6, dim=3, seed=2), features(7, 0.5, 3, seed=3))]
+    kernels = []
+    for source, target in outputs:
+        rows = np.concatenate([source, target]).astype("float64")
+        distances = np.array([[np.sum((a - b) ** 2) for b in rows] for a in rows])
+        kernels.append(np.exp(-distances / np.median(distances[np.triu_indices(13, 1)])))
+    kernel = kernels[0] * kernels[1]
+    expected = kernel[:6, :6].mean() + kernel[6:, 6:].mean() - 2 * kernel[:6, 6:].mean()
+    found = kt.losses.joint_mmd([source for source, _ in outputs], [target for _, target in outputs], (1.0,))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("source, target", [([], []), ([features(4)], [features(4), features(4)])])
+def test_lists_of_outputs_that_do_not_fit(source, target):
+    with pytest.raises(ValueError, match="Expected `source` and `target` to be lists of one length"):
+        kt.losses.joint_mmd(source, target)
+
+
 @pytest.mark.parametrize("scale", [0.001, 0.01, 1000.0])
 def test_median_heuristic_follows_the_scale(scale):
     source, target = features(8), features(12, 1.0, seed=1)

@@ -1,12 +1,18 @@
 """DANN: features by which a discriminator cannot tell the domains apart."""
 
 import keras
-from keras import ops
 
 from keras_transfer.checks import check_choice, check_weight
 from keras_transfer.layers.gradient_reversal import GradientReversal
 from keras_transfer.model import TransferModel
-from keras_transfer.models.adaptation.shared import check_target_terms, classify, target_losses, weights
+from keras_transfer.models.adaptation.shared import (
+    check_one_logit,
+    check_target_terms,
+    classify,
+    domain_loss,
+    target_losses,
+    weights,
+)
 from keras_transfer.networks import PASSES, check_logits, check_networks, run_pair
 
 
@@ -87,16 +93,11 @@ class DANN(TransferModel):
         def run(batch, training):
             features, prediction = classify(self.encoder, self.head, batch, training)
             told = self.discriminator(self.reverse(features, strength=strength), training=training)
-            return features, prediction, told
+            return features, prediction, check_one_logit(told, self.discriminator)
 
         (source, prediction, source_domain), (target, target_prediction, target_domain) = run_pair(
             run, x["source"], x["target"], self.passes, training, ("source", "target")
         )
-        if source_domain.shape[1:] != (1,):
-            raise ValueError(
-                f"Expected the discriminator {self.discriminator.name!r} to return one logit, shape (batch, 1); "
-                f"received shape {tuple(source_domain.shape)}."
-            )
         return {
             "prediction": prediction,
             "target_prediction": target_prediction,
@@ -108,8 +109,6 @@ class DANN(TransferModel):
 
     def loss_terms(self, x, y, outputs, sample_weight=None):
         """Returns `task`, `domain` and the terms of the target's predictions."""
-        source = ops.cast(outputs["source_domain"], "float32")
-        target = ops.cast(outputs["target_domain"], "float32")
-        domain = 0.5 * (ops.mean(ops.softplus(source)) + ops.mean(ops.softplus(-target)))
+        domain = domain_loss(outputs["source_domain"], outputs["target_domain"])
         task = self.task_loss(y, outputs["prediction"], sample_weight)
         return {"task": task, "domain": domain, **target_losses(self.target_terms, outputs)}

@@ -1,6 +1,9 @@
 """What methods of adaptation share: both domains through encoder and head, and terms of the target's predictions."""
 
+from keras import ops
+
 from keras_transfer.checks import check_weight, received
+from keras_transfer.model import TransferModel
 from keras_transfer.networks import all_rows, check_features, check_logits, run_pair
 
 
@@ -88,3 +91,41 @@ def target_losses(target_terms, outputs):
         return {}
     logits = all_rows(outputs["target_prediction"])
     return {name: loss(logits) for name, (loss, _) in target_terms.items()}
+
+
+def check_one_logit(logits, network, name="discriminator"):
+    """Raises an error unless a network returned one logit for each row; returns it."""
+    if logits.shape[1:] != (1,):
+        raise ValueError(
+            f"Expected the {name} {network.name!r} to return one logit, shape (batch, 1); received shape "
+            f"{tuple(logits.shape)}."
+        )
+    return logits
+
+
+def domain_loss(source, target, source_weight=1.0, target_weight=1.0):
+    """Returns the cross-entropy of a discriminator, the mean of that of either domain: source is 0, target is 1.
+
+    Args:
+        source: its logits of the source `(rows, 1)`.
+        target: its logits of the target `(rows, 1)`.
+        source_weight: what each row of the source counts, `(rows, 1)` with a mean of 1.
+        target_weight: the same of the target.
+    """
+    source, target = ops.cast(source, "float32"), ops.cast(target, "float32")
+    called_target, called_source = source_weight * ops.softplus(source), target_weight * ops.softplus(-target)
+    return 0.5 * (ops.mean(called_target) + ops.mean(called_source))
+
+
+def source_networks(model):
+    """Returns the encoder and the head that a trained method serves.
+
+    Args:
+        model: trained method of this package.
+
+    Raises:
+        ValueError: if it is none, or serves no encoder or no head.
+    """
+    if not isinstance(model, TransferModel) or None in model.served:
+        raise ValueError(f"Expected a trained method with an encoder and a head; received {type(model).__name__}.")
+    return model.served

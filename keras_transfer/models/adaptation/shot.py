@@ -8,7 +8,7 @@ from keras_transfer.checks import check_number, check_weight
 from keras_transfer.losses.contrastive import unit_rows
 from keras_transfer.losses.information import negative_information
 from keras_transfer.model import TransferModel
-from keras_transfer.models.adaptation.shared import classify
+from keras_transfer.models.adaptation.shared import classify, source_networks
 from keras_transfer.networks import (
     all_rows,
     check_logits,
@@ -92,9 +92,7 @@ class SHOT(TransferModel):
         Raises:
             ValueError: if it serves no encoder or no head.
         """
-        if not isinstance(model, TransferModel) or None in model.served:
-            raise ValueError(f"Expected a trained method with an encoder and a head; received {type(model).__name__}.")
-        return cls(*map(copy_network, model.served), **kwargs)
+        return cls(*map(copy_network, source_networks(model)), **kwargs)
 
     def forward(self, x, training=False):
         """Returns the prediction, the pseudo-labels and the class means that give them."""

@@ -5,6 +5,7 @@ from keras import ops
 
 from keras_transfer.batches import check_shape
 from keras_transfer.checks import check_integer, check_number
+from keras_transfer.gradients import gradient
 from keras_transfer.model import TransferModel
 from keras_transfer.models.meta.shared import (
     TaskNetwork,
@@ -14,7 +15,6 @@ from keras_transfer.models.meta.shared import (
     check_episodes,
     check_streams,
     for_each_task,
-    gradient,
     inner_steps,
 )
 from keras_transfer.networks import check_loss, keep_finite

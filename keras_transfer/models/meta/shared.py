@@ -6,6 +6,7 @@ from keras import layers, ops
 
 from keras_transfer.batches import check_inputs, check_labels
 from keras_transfer.checks import check_choice, check_integer, check_rows, same_shape
+from keras_transfer.gradients import gradient
 from keras_transfer.keras_internals import all_layers, reads_class_numbers
 from keras_transfer.model import stated_outputs
 from keras_transfer.networks import check_features, check_networks, copy_network, number_of_outputs, run_pair
@@ -179,21 +180,6 @@ def descend(loss, weights, rates, steps, first_order=False, differentiable=True)
 def inner_steps(model, training=False):
     """Returns the number of inner steps of a method with `steps` and `test_steps`, in training or outside of it."""
     return model.steps if training or model.test_steps is None else model.test_steps
-
-
-def gradient(function, weights):
-    """Returns the gradient of a scalar function of a list of tensors, which can be differentiated again."""
-    if keras.backend.backend() == "jax":
-        import jax
-
-        return jax.grad(function)(weights)
-    import tensorflow as tf
-
-    with tf.GradientTape() as tape:
-        tape.watch(weights)
-        value = function(weights)
-    gradients = tape.gradient(value, weights, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-    return [tf.convert_to_tensor(g) for g in gradients]
 
 
 def for_each_task(function, tasks, network, stack=True):

@@ -8,10 +8,27 @@ import keras_transfer as kt
 from tests.models.adaptation import toy
 
 dense = keras.layers.Dense
+
+
+def wide():
+    """A discriminator that takes what it is given."""
+    return keras.Sequential([dense(1)])
+
+
+def another(head):
+    return type(head).from_config(head.get_config())
+
+
 METHODS = {
     "DANN": lambda encoder, head, discriminator, **kwargs: kt.models.DANN(encoder, head, discriminator, **kwargs),
     "DeepCORAL": lambda encoder, head, discriminator, **kwargs: kt.models.DeepCORAL(encoder, head, **kwargs),
     "DAN": lambda encoder, head, discriminator, **kwargs: kt.models.DAN(encoder, head, **kwargs),
+    "CDAN": lambda encoder, head, discriminator, **kwargs: kt.models.CDAN(encoder, head, wide(), **kwargs),
+    "WDGRL": lambda encoder, head, discriminator, **kwargs: kt.models.WDGRL(encoder, head, discriminator, **kwargs),
+    "MCD": lambda encoder, head, discriminator, **kwargs: kt.models.MCD(encoder, head, another(head), **kwargs),
+    "MDD": lambda encoder, head, discriminator, **kwargs: kt.models.MDD(encoder, head, another(head), **kwargs),
+    "JAN": lambda encoder, head, discriminator, **kwargs: kt.models.JAN(encoder, head, **kwargs),
+    "DeepJDOT": lambda encoder, head, discriminator, **kwargs: kt.models.DeepJDOT(encoder, head, **kwargs),
 }
 each_method = pytest.mark.parametrize("method", METHODS)
 eager_or_not = pytest.mark.parametrize("run_eagerly", [False, True])
@@ -91,6 +108,6 @@ def test_unknown_passes(method):
 
 def test_one_row_per_domain():
     x, y = toy.batch(1, 1)
-    for method in ("DeepCORAL", "DAN"):
+    for method in ("DeepCORAL", "DAN", "JAN"):
         model = METHODS[method](**toy.networks())
         assert "batches of at least 2 rows" in fails_before_training(model, x, y, run_eagerly=True)

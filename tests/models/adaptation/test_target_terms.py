@@ -5,10 +5,25 @@ import pytest
 import keras_transfer as kt
 from tests.models.adaptation import toy
 
+
+def another(outputs=2):
+    """One more network from features, with the same weights whenever it is made."""
+    dense = keras.layers.Dense(outputs, kernel_initializer=keras.initializers.GlorotUniform(seed=1))
+    return keras.Sequential([keras.Input((toy.DIM if outputs == 2 else 2 * toy.DIM,)), dense])
+
+
 METHODS = {
     "TargetTerms": lambda encoder, head, discriminator, **kw: kt.models.TargetTerms(encoder, head, **kw),
     "DANN": kt.models.DANN,
+    "CDAN": lambda encoder, head, discriminator, **kw: kt.models.CDAN(encoder, head, another(1), **kw),
+    "WDGRL": lambda encoder, head, discriminator, **kw: kt.models.WDGRL(
+        encoder, head, discriminator, penalty_weight=0.0, **kw
+    ),
+    "MCD": lambda encoder, head, discriminator, **kw: kt.models.MCD(encoder, head, another(), **kw),
+    "MDD": lambda encoder, head, discriminator, **kw: kt.models.MDD(encoder, head, another(), **kw),
     "DAN": lambda encoder, head, discriminator, **kw: kt.models.DAN(encoder, head, **kw),
+    "JAN": lambda encoder, head, discriminator, **kw: kt.models.JAN(encoder, head, **kw),
+    "DeepJDOT": lambda encoder, head, discriminator, **kw: kt.models.DeepJDOT(encoder, head, **kw),
     "DeepCORAL": lambda encoder, head, discriminator, **kw: kt.models.DeepCORAL(encoder, head, **kw),
 }
 each_method = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
