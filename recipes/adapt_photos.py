@@ -10,8 +10,9 @@ are used without labels. Where it has the same class folders, `--target-labels` 
 A pretrained backbone runs once over all pictures; what trains is a small network on its features, in seconds. These
 are standardised by each domain's own mean and deviation, which alone does most. The baselines: `logistic_regression`,
 of scikit-learn, its penalty chosen by cross-validation on the source, on features standardised by the source;
-`logistic_regression_scaled`, the same on features standardised by each domain; and `source_only`, the network of the
-methods without a method. Of `small_cnn` all weights train, and the regressions see the features of `source_only`.
+`logistic_regression_scaled`, the same on features standardised by each domain; `logistic_regression_coral`, the same
+on features of the source that are given the target's covariance too; and `source_only`, the network of the methods
+without a method. Of `small_cnn` all weights train, and the regressions see the features of `source_only`.
 
 Without labels of the target, what can be said is how sure and how diverse the predictions are, how often each class is
 predicted, and how far the domains are apart. Of `source_only` and the methods, the one whose predictions tell most
@@ -37,7 +38,7 @@ import keras_transfer as kt
 from keras_transfer.recipes import domains, own_pictures, pictures, runs
 from keras_transfer.recipes.domains import Arm, Domain, chain, predict
 
-BASELINES = ("logistic_regression", "logistic_regression_scaled", "source_only")
+BASELINES = ("logistic_regression", "logistic_regression_scaled", "logistic_regression_coral", "source_only")
 MOST = 300  # pictures of each domain that are shown
 
 
@@ -70,9 +71,9 @@ class Config:
     """The network from your pictures to features: `small_cnn`, which trains here, with all pictures in memory; or one
     that is pretrained and stays as it is: `applications:MobileNetV2` (ImageNet weights, which Keras downloads),
     `hub:<folder or handle>`, `keras_hub:<preset>` or `file:<path>.keras`."""
-    method: tuple[Literal["mcc", "information", "dan", "dann", "deep_coral"], ...] = ("mcc",)
-    """Methods to train, one or more: terms of the target's predictions (`mcc`, `information`), or what brings the
-    features of both domains together."""
+    method: tuple[Literal[tuple(domains.PEAKS)], ...] = ("mcc",)
+    """Methods to train, one or more: terms of the target's predictions (`mcc`, `information`, `bnm`), or what brings
+    the features of both domains together."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """One training of every arm for each; at least two, for an interval."""
     steps: int = 400

@@ -6,6 +6,7 @@ deviation standardise.
 
 import functools
 import math
+import time
 from typing import NamedTuple
 
 import keras
@@ -19,12 +20,24 @@ from keras_transfer.recipes import runs
 PEAKS = {
     "mcc": (1.0, 1.0),
     "information": (1.0, 1.0),
+    "bnm": (1.0, 1.0),
     "dan": (1.0, 1.0),
+    "jan": (1.0, 1.0),
     "dann": (0.1, 0.3),
+    "cdan": (0.1, 0.3),
+    "wdgrl": (0.1, 0.1),
+    "mcd": (1.0, 1.0),
+    "mdd": (0.1, 0.1),
     "deep_coral": (1.0, 100.0),
+    "deep_jdot": (1.0, 1.0),
 }
-TERMS = {"mcc": kt.losses.MCC(), "information": kt.losses.negative_information}
+TERMS = {
+    "mcc": kt.losses.MCC(),
+    "information": kt.losses.negative_information,
+    "bnm": kt.losses.negative_nuclear_norm,
+}
 FLATTERED = ("information", "shot")  # trained on the score that chooses
+LEAST = 20  # steps in an epoch, about, where a pass over the source has fewer
 MOST = 500  # pictures of each domain by which their distance is measured
 
 
@@ -67,32 +80,44 @@ def chain(shape, *parts):
 
 
 def build(shape, classes):
-    """Returns new networks: the encoder of features or images of a shape, a head and a discriminator."""
+    """Returns new networks: the encoder of features or images of a shape, and a head."""
     if len(shape) == 1:
         encoder = chain(shape, layers.Dropout(0.5), layers.Dense(256, activation="relu"))
     else:
         encoder = kt.backbones.small_cnn(shape, momentum=0.9)
-    dim = encoder.output_shape[-1:]
-    discriminator = chain(dim, layers.Dense(256, activation="relu"), layers.Dense(1))
-    return encoder, chain(dim, layers.Dense(classes)), discriminator
+    return encoder, chain(encoder.output_shape[-1:], layers.Dense(classes))
 
 
-def make(arm, parts, ramp, frozen):
+def make(arm, encoder, head, ramp, frozen):
     """Returns the model that an arm trains."""
+    m, (dim, classes) = kt.models, (encoder.output_shape[-1], head.output_shape[-1])
+
+    def adversary(inputs=dim, outputs=1):
+        return chain((inputs,), layers.Dense(256, activation="relu"), layers.Dense(outputs))
+
     if arm == "source_only":
-        return keras.Sequential(parts[:2])
+        return keras.Sequential([encoder, head])
     weight = ramp(peak=PEAKS[arm][0 if frozen else 1])
     if arm in TERMS:
-        return kt.models.TargetTerms(*parts[:2], {arm: (TERMS[arm], weight)})
-    if arm == "dann":
-        return kt.models.DANN(*parts, reversal=weight)
-    if arm == "dan":
-        return kt.models.DAN(*parts[:2], mmd_weight=weight)
-    return kt.models.DeepCORAL(*parts[:2], coral_weight=weight)
+        return m.TargetTerms(encoder, head, {arm: (TERMS[arm], weight)})
+    return {
+        "dan": lambda: m.DAN(encoder, head, mmd_weight=weight),
+        "jan": lambda: m.JAN(encoder, head, mmd_weight=weight),
+        "dann": lambda: m.DANN(encoder, head, adversary(), reversal=weight),
+        "cdan": lambda: m.CDAN(encoder, head, adversary(dim * classes), reversal=weight),
+        "wdgrl": lambda: m.WDGRL(encoder, head, adversary(), reversal=weight),
+        "mcd": lambda: m.MCD(encoder, head, chain((dim,), layers.Dense(classes)), agreement_weight=weight),
+        "mdd": lambda: m.MDD(encoder, head, adversary(dim, classes), reversal=weight),
+        "deep_coral": lambda: m.DeepCORAL(encoder, head, coral_weight=weight),
+        "deep_jdot": lambda: m.DeepJDOT(encoder, head, transport_weight=weight),
+    }[arm]()
 
 
-def train(config, arm, seed, data, classes, frozen):
-    """Trains a network on both domains; returns an `Arm` and the history."""
+def train(config, arm, seed, data, classes, frozen, oracle=False):
+    """Trains a network on both domains; returns an `Arm` and the history.
+
+    With `oracle` the history holds each epoch's score, and the accuracy on the target that choosing by it would get.
+    """
     keras.utils.set_random_seed(seed)
     rows, scales = {name: data[name].rows for name in ("source", "target")}, None
     if frozen:
@@ -107,23 +132,31 @@ def train(config, arm, seed, data, classes, frozen):
         seed=seed,
         check_range=not frozen,
     )
+    stream = stream.repeat(max(1, LEAST // len(stream)))  # what happens between epochs takes its time
     epochs, shape = math.ceil(config.steps / len(stream)), rows["source"].shape[1:]
-    steps, parts = epochs * len(stream), build(shape, classes)
+    steps, (encoder, head) = epochs * len(stream), build(shape, classes)
     if arm == "source_only":
         stream = stream.map(lambda x, y: (x["source"], y))
-    model = make(arm, parts, functools.partial(kt.schedules.DannRamp, config.ramp * steps), frozen)
+    model = make(arm, encoder, head, functools.partial(kt.schedules.DannRamp, config.ramp * steps), frozen)
     rate = keras.optimizers.schedules.CosineDecay(config.learning_rate, steps)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.Adam(rate), loss, metrics=["accuracy"])
-    shown = runs.progress(f"{arm}, seed {seed}", epochs)
-    history = model.fit(stream, epochs=epochs, shuffle=False, verbose=0, callbacks=[shown]).history
-    encoder, head = parts[:2]
+    watched = [runs.progress(f"{arm}, seed {seed}", epochs)]
+    if oracle:
+        watched += [
+            kt.callbacks.TargetScore(rows["target"], collapse=0.0),
+            Oracle(rows["target"], data["target"].labels),
+        ]
+    history = model.fit(stream, epochs=epochs, shuffle=False, verbose=0, callbacks=watched).history
     both = [chain(shape, scales[name], encoder) if frozen else encoder for name in ("source", "target")]
     return Arm(*both, head), history
 
 
 def regressions(data, encoder=None):
     """Fits a logistic regression to the source; returns it as the `Arm` of either standardisation of the target.
+
+    `logistic_regression_coral` is fitted to features that `kt.models.align_covariances` gives the target's covariance,
+    both standardised by their own domain.
 
     Args:
         data: `{"source": Domain, "target": Domain}`.
@@ -136,7 +169,14 @@ def regressions(data, encoder=None):
     probe, _ = kt.metrics.tuned_probe(standardised, data["source"].labels, groups=data["source"].groups)
     source, target = (chain(shape, *before, scales[name]) for name in ("source", "target"))
     head = chain((standardised.shape[1],), kt.metrics.probe_head(probe))
-    return {"logistic_regression": Arm(source, source, head), "logistic_regression_scaled": Arm(source, target, head)}
+    aligned = kt.models.align_covariances(standardised, np.asarray(scales["target"](features["target"])))
+    probe, _ = kt.metrics.tuned_probe(aligned, data["source"].labels, groups=data["source"].groups)
+    coral = chain((standardised.shape[1],), kt.metrics.probe_head(probe))
+    return {
+        "logistic_regression": Arm(source, source, head),
+        "logistic_regression_scaled": Arm(source, target, head),
+        "logistic_regression_coral": Arm(source, target, coral),
+    }
 
 
 def choose(scores):
@@ -164,7 +204,7 @@ class Oracle(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         """Measures."""
-        logs["oracle_accuracy"] = float((predict(self.model, self.x).argmax(-1) == self.y).mean())
+        logs["oracle_accuracy"] = float((self.model.predict_on_batch(self.x).argmax(-1) == self.y).mean())
 
 
 def epochs_chosen(histories):
@@ -191,15 +231,39 @@ def predict(network, rows):
     return network.predict(rows, batch_size=256, verbose=0)
 
 
+def nearest_neighbour(data):
+    """Returns the metrics of the nearest row of the source, each domain standardised by itself."""
+    from sklearn.neighbors import KNeighborsClassifier
+
+    start = time.perf_counter()
+    rows = {name: np.asarray(scaling(data[name].rows)(data[name].rows)) for name in ("source", "target")}
+    scaled = np.asarray(scaling(data["source"].rows)(data["source_test"].rows))
+    neighbours = KNeighborsClassifier(1).fit(rows["source"], data["source"].labels)
+    answers = [30.0 * neighbours.predict_proba(of) for of in (scaled, rows["target"])]  # as logits: it is sure
+    return measured(*answers, scaled, rows["target"], data, time.perf_counter() - start)[0]
+
+
 def test(arm, data, seconds):
-    """Returns the metrics of an `Arm`, and the share of the target that it predicts to be of each class.
+    """Returns the metrics of an `Arm`, and the share of the target that it predicts to be of each class."""
+    source, target = predict(arm.source, data["source_test"].rows), predict(arm.target, data["target"].rows)
+    return measured(predict(arm.head, source), predict(arm.head, target), source, target, data, seconds)
+
+
+def measured(source_logits, logits, source, target, data, seconds):
+    """Returns metrics of predictions for both domains, and the share of the target that is told to be of each class.
 
     `domain_distance` is the proxy A-distance of the features that the head reads, 0 to 2.
+
+    Args:
+        source_logits: array `(rows, classes)`, of the source's test.
+        logits: array `(n, classes)`, of the target.
+        source: array `(rows, dim)`, features of the source's test.
+        target: array `(n, dim)`, features of the target.
+        data: `{"source_test": Domain, "target": Domain}`.
+        seconds: float, what training took.
     """
-    source, target = predict(arm.source, data["source_test"].rows), predict(arm.target, data["target"].rows)
-    logits, labels = predict(arm.head, target), data["target"].labels
-    answers, p = logits.argmax(-1), np.asarray(keras.ops.softmax(logits))
-    metrics = {"source_accuracy": float((predict(arm.head, source).argmax(-1) == data["source_test"].labels).mean())}
+    labels, answers, p = data["target"].labels, logits.argmax(-1), np.asarray(keras.ops.softmax(logits))
+    metrics = {"source_accuracy": float((source_logits.argmax(-1) == data["source_test"].labels).mean())}
     if labels is not None:
         known = labels >= 0
         metrics["target_accuracy"] = float((answers == labels)[known].mean())

@@ -21,12 +21,14 @@ class TargetScore(keras.callbacks.Callback):
     ones that monitor it.
 
     It warns once if answers collapse, that is if they spread over less than a share of the classes, as the exponential
-    of their entropy counts them; and if the score at the end of training is below that of the source alone.
+    of their entropy counts them; if a discriminator loses from the start, its `domain_term` above log 2 after the first
+    epoch; and at the end of training if there are classes that no row is told to be of, or the score is below that of
+    the source alone.
 
     Args:
         x: unlabelled inputs of the target `(rows, ...)`, an array or a dict of arrays, some thousands of rows.
         source_only: float, the `information` of the same networks without adaptation; None: it is not known.
-        collapse: float from 0 to 1, that share.
+        collapse: float from 0 to 1, that share; 0: nothing is said of the classes.
 
     Raises:
         ValueError: if x comes with labels or is no array of finite numbers or strings, or has fewer than 2 rows.
@@ -49,6 +51,7 @@ class TargetScore(keras.callbacks.Callback):
         if isinstance(x, tuple | list):
             raise ValueError(f"Expected `x` to be inputs without labels; received {received(x)}: pass x alone.")
         self.x, self.source_only, self.warned = gate.arrays(x, "x"), source_only, False
+        self.never = ()
         self.collapse = check_number(collapse, "collapse", least=0, most=1)
         rows = gate.length(self.x)
         if rows < 2:
@@ -65,6 +68,14 @@ class TargetScore(keras.callbacks.Callback):
         classes = logits.shape[1]
         shares = np.bincount(logits.argmax(1), minlength=classes) / len(logits)
         spread = np.exp(-(shares * np.log(np.maximum(shares, 1e-300))).sum())
+        self.never = np.flatnonzero(shares == 0)
+        if epoch == 0 and logs.get("domain_term", 0.0) > np.log(2):
+            warnings.warn(
+                f"After the first epoch the domain term is {logs['domain_term']:.3f}, above log 2: the discriminator "
+                "does worse than chance, and what it tells the encoder leads nowhere. What helps: a weaker reversal at "
+                "the start (`kt.schedules.DannRamp`), a lower peak, separate passes.",
+                stacklevel=2,
+            )
         if spread <= self.collapse * classes and not self.warned:
             self.warned = True
             warnings.warn(
@@ -76,7 +87,14 @@ class TargetScore(keras.callbacks.Callback):
             )
 
     def on_train_end(self, logs=None):
-        """Warns if the score is below that of training on the source alone."""
+        """Warns of classes that are no answer, and if the score is below that of training on the source alone."""
+        if len(self.never) and self.collapse and not self.warned:
+            warnings.warn(
+                f"At the end no row of the target is told to be of the classes {self.never.tolist()}. If the target "
+                "does not have them, terms that ask for all classes alike mislead (`negative_information`, `SHOT`); if "
+                "it does, adaptation has lost them: compare a lower weight.",
+                stacklevel=2,
+            )
         if self.source_only is not None and self.last < self.source_only:
             warnings.warn(
                 f"The target's score after adaptation, {self.last:.3f}, is below that of training on the source alone, "

@@ -1,5 +1,6 @@
 """Data sets as arrays, in the manner of `keras.datasets`."""
 
+from keras_transfer.datasets.amazon_reviews import AMAZON_DOMAINS, amazon_reviews
 from keras_transfer.datasets.digits import digits, digits_on_photos
 from keras_transfer.datasets.glyphs import (
     DEJAVU_FONTS,
@@ -17,6 +18,7 @@ from keras_transfer.datasets.letter_attributes import Attribute, letter_attribut
 from keras_transfer.datasets.mnist import mnist, mnist_m, mnist_m_like
 from keras_transfer.datasets.multi_fashion import MultiFashion, multi_fashion
 from keras_transfer.datasets.near_duplicates import near_duplicates, thumbnails
+from keras_transfer.datasets.office_caltech import OFFICE_CALTECH_DOMAINS, office_caltech
 from keras_transfer.datasets.omniglot import omniglot, omniglot_runs
 from keras_transfer.datasets.pacs import PACS_CLASSES, PACS_DOMAINS, pacs
 from keras_transfer.datasets.sinusoids import sinusoids
@@ -24,8 +26,10 @@ from keras_transfer.datasets.trec import TREC_COARSE, TREC_FINE, Trec, trec
 from keras_transfer.datasets.usps import usps
 
 __all__ = [
+    "AMAZON_DOMAINS",
     "DEJAVU_FONTS",
     "FONTS",
+    "OFFICE_CALTECH_DOMAINS",
     "PACS_CLASSES",
     "PACS_DOMAINS",
     "SCRIPTS",
@@ -37,6 +41,7 @@ __all__ = [
     "Jitter",
     "MultiFashion",
     "Trec",
+    "amazon_reviews",
     "digits",
     "digits_on_photos",
     "glyphs",
@@ -50,6 +55,7 @@ __all__ = [
     "mnist_m_like",
     "multi_fashion",
     "near_duplicates",
+    "office_caltech",
     "omniglot",
     "omniglot_runs",
     "pacs",

@@ -2,6 +2,7 @@
 
 from keras_transfer.metrics.collapse import alignment, effective_rank, embedding_std, uniformity
 from keras_transfer.metrics.h_score import h_score
+from keras_transfer.metrics.importance import deep_embedded_risk, importance_weights
 from keras_transfer.metrics.leep import leep
 from keras_transfer.metrics.log_me import log_me
 from keras_transfer.metrics.probes import knn_accuracy, linear_accuracy, linear_probe, probe_head, tuned_probe
@@ -10,9 +11,11 @@ from keras_transfer.metrics.target_scores import information, neighborhood_densi
 
 __all__ = [
     "alignment",
+    "deep_embedded_risk",
     "effective_rank",
     "embedding_std",
     "h_score",
+    "importance_weights",
     "information",
     "knn_accuracy",
     "leep",

@@ -3,6 +3,7 @@
 from keras_transfer.models.adaptation.adabn import adabn
 from keras_transfer.models.adaptation.adamatch import AdaMatch
 from keras_transfer.models.adaptation.adda import ADDA
+from keras_transfer.models.adaptation.align_covariances import align_covariances
 from keras_transfer.models.adaptation.cdan import CDAN
 from keras_transfer.models.adaptation.dan import DAN
 from keras_transfer.models.adaptation.dann import DANN
@@ -73,6 +74,7 @@ __all__ = [
     "TargetTerms",
     "VICReg",
     "adabn",
+    "align_covariances",
     "simple_shot",
     "tent",
 ]

@@ -1,15 +1,20 @@
-"""Adapts the features of a pretrained backbone between the domains of PACS: every pair, every method.
+"""Adapts features between the domains of a data set: every pair, every method.
 
     python -m keras_transfer.recipes.studies.adapt_domains --backbone hub:<folder of MobileNet>
+    python -m keras_transfer.recipes.studies.adapt_domains --data office_caltech
+    python -m keras_transfer.recipes.studies.adapt_domains --data amazon_reviews
 
-PACS is read from `KERAS_TRANSFER_DATA`: photographs, cartoons and art paintings of the same seven classes. The backbone
-runs once over each domain. A fifth of the source is held out; all of the target is adapted to without labels, and its
-labels are the test. What trains is that of `recipes/adapt_photos.py`. A few seconds for each training on one core,
-about 8 minutes in all.
+`pacs`: photographs, cartoons and art paintings of the same seven classes, as features of a backbone, which runs once
+over each domain; a fifth of the source is held out. `office_caltech`: ten classes of objects in four collections, as
+histograms of SURF features; all of the source trains, as is usual, and its accuracy is that of training.
+`amazon_reviews`: good and bad reviews of books, films and electronics, as tf-idf of 5,000 words and word pairs, of
+which the 400 directions are kept that vary most over source and target. All of the target is adapted to without labels
+(of reviews, the test part), and its labels are the test. What trains is that of `recipes/adapt_photos.py`. All read
+`KERAS_TRANSFER_DATA`. A few seconds for each training on one core.
 
 Of each pair, the method whose predictions for the target carry most information is `chosen`, which needs no label; one
 that is trained on this very score is left out. The one that is best on the target's labels is the `oracle`. Measured
-numbers: `results/adapt_domains/pacs.json`.
+numbers: `results/adapt_domains/<data>.json`.
 """
 
 import dataclasses
@@ -25,17 +30,25 @@ import keras_transfer as kt
 from keras_transfer.recipes import domains, pictures, runs
 from keras_transfer.recipes.adapt_photos import BASELINES
 
-DOMAINS, METHODS = ("photo", "art_painting", "cartoon"), tuple(domains.PEAKS)
+DOMAINS = {
+    "pacs": ("photo", "art_painting", "cartoon"),
+    "office_caltech": kt.datasets.OFFICE_CALTECH_DOMAINS,
+    "amazon_reviews": kt.datasets.AMAZON_DOMAINS,
+}
+METHODS = tuple(domains.PEAKS)
+DIRECTIONS = 400  # of tf-idf
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
     """Settings of one run."""
 
-    backbone: str
-    """The pretrained network: `hub:<folder or handle>`, `applications:<name>` or `file:<path>.keras`."""
-    domains: tuple[Literal["photo", "art_painting", "cartoon"], ...] = DOMAINS
-    """Domains of which all ordered pairs are run."""
+    data: Literal["pacs", "office_caltech", "amazon_reviews"] = "pacs"
+    """What is adapted between its domains."""
+    backbone: str = ""
+    """The pretrained network for pictures: `hub:<folder or handle>`, `applications:<name>` or `file:<path>.keras`."""
+    domains: tuple[str, ...] | None = None
+    """Domains of which all ordered pairs are run; by default all of the data."""
     method: tuple[Literal[METHODS], ...] = METHODS
     """Methods to train."""
     seeds: tuple[int, ...] = (0, 1, 2)
@@ -45,7 +58,7 @@ class Config:
     steps: int = 400
     """Training steps of each run, rounded up to whole epochs."""
     batch_size: int = 64
-    """Pictures of the source, and as many of the target, in a step."""
+    """Rows of the source, and as many of the target, in a step."""
     learning_rate: float = 1e-3
     """The learning rate of Adam at the start of a cosine decay to 0."""
     ramp: float = 0.4
@@ -53,40 +66,80 @@ class Config:
     runs: pathlib.Path = pathlib.Path("runs/adapt_domains")
     """Folder in which each run makes a folder with its report and pictures."""
     results: pathlib.Path | None = None
-    """Folder that also gets the report, as `<results>/adapt_domains/pacs.json`; by default none."""
+    """Folder that also gets the report, as `<results>/adapt_domains/<data>.json`; by default none."""
     resume: pathlib.Path | None = None
     """Folder of an interrupted run to go on with, `<runs>/<name>`, with the same settings; by default a new run."""
 
 
 def load(config):
-    """Returns `{domain: (features, labels)}`."""
-    shape = (config.image_size, config.image_size, 3)
-    backbone, found = kt.backbones.load(config.backbone, shape, trainable=False), {}
-    for domain in config.domains:
-        images, labels = kt.datasets.pacs(domain, config.image_size)
-        found[domain] = kt.backbones.cached_features(backbone, images), labels
-    return found
+    """Returns a function of two domains that returns `{"source": Domain, "source_test": Domain, "target": Domain}`."""
+    names = config.domains or DOMAINS[config.data]
+    if config.data == "amazon_reviews":
+        reviews = {name: [kt.datasets.amazon_reviews(name, part) for part in ("train", "test")] for name in names}
+        return functools.partial(pair_of_reviews, reviews)
+    if config.data == "office_caltech":
+        found = {name: kt.datasets.office_caltech(name) for name in names}
+        shares = {name: (counts / counts.sum(1, keepdims=True), labels) for name, (counts, labels) in found.items()}
+        return lambda source, target: pair_of(shares[source], shares[target], held_out=False)
+    if not config.backbone:
+        raise ValueError("Expected --backbone, the pretrained network for pictures; received none.")
+    shape, found = (config.image_size, config.image_size, 3), {}
+    backbone = kt.backbones.load(config.backbone, shape, trainable=False)
+    for name in names:
+        images, labels = kt.datasets.pacs(name, config.image_size)
+        found[name] = kt.backbones.cached_features(backbone, images), labels
+    return lambda source, target: pair_of(found[source], found[target])
 
 
-def pair_of(source, target):
-    """Returns `{"source": Domain, "source_test": Domain, "target": Domain}` of features and labels."""
+def pair_of_reviews(reviews, source, target):
+    """Returns two domains of reviews as directions of tf-idf, which look at no label."""
+    from sklearn.decomposition import TruncatedSVD
+    from sklearn.feature_extraction.text import TfidfTransformer
+
+    counts = {
+        "source": reviews[source][0][0],
+        "source_test": reviews[source][1][0],
+        "target": reviews[target][1][0],
+    }
+    seen = np.concatenate([counts["source"], counts["target"]])
+    weigh = TfidfTransformer(sublinear_tf=True).fit(seen)
+    directions = TruncatedSVD(DIRECTIONS, random_state=0).fit(weigh.transform(seen))
+    labels = {"source": reviews[source][0][1], "source_test": reviews[source][1][1], "target": reviews[target][1][1]}
+    rows = {name: directions.transform(weigh.transform(of)).astype("float32") for name, of in counts.items()}
+    return {name: domains.Domain(of, of, labels[name]) for name, of in rows.items()}
+
+
+def pair_of(source, target, held_out=True):
+    """Returns `{"source": Domain, "source_test": Domain, "target": Domain}` of features and labels.
+
+    Args:
+        source: features and labels.
+        target: features and labels.
+        held_out: bool, whether a fifth of the source tests and does not train; otherwise all of it does both.
+    """
     order = np.random.default_rng(0).permutation(len(source[1]))
-    parts = {"source_test": order[: len(order) // 5], "source": order[len(order) // 5 :]}
+    fifth = len(order) // 5
+    parts = (
+        {"source_test": order[:fifth], "source": order[fifth:]} if held_out else {"source_test": order, "source": order}
+    )
     data = {name: domains.Domain(source[0][rows], source[0][rows], source[1][rows]) for name, rows in parts.items()}
     return data | {"target": domains.Domain(*target[:1], *target)}
 
 
-def measure(config, data, classes):
-    """Returns `{arm: {seed: metrics}}` of all arms of a pair."""
-    start = time.perf_counter()
+def measure(config, data):
+    """Returns `{arm: {seed: metrics}}` of all arms of a pair, and what choosing the epoch costs."""
+    start, classes, histories = time.perf_counter(), len(np.unique(data["source"].labels)), {}
     fitted = domains.regressions(data)
     seconds = time.perf_counter() - start
-    metrics = {name: dict.fromkeys(config.seeds, domains.test(arm, data, seconds)[0]) for name, arm in fitted.items()}
+    found = {name: domains.test(arm, data, seconds)[0] for name, arm in fitted.items()}
+    found = {"nearest_neighbour": domains.nearest_neighbour(data), **found}
+    metrics = {name: dict.fromkeys(config.seeds, one) for name, one in found.items()}
     for arm, seed in itertools.product(("source_only", *config.method), config.seeds):
         start = time.perf_counter()
-        trained, _ = domains.train(config, arm, seed, data, classes, frozen=True)
+        trained, history = domains.train(config, arm, seed, data, classes, frozen=True, oracle=True)
         metrics.setdefault(arm, {})[seed] = domains.test(trained, data, time.perf_counter() - start)[0]
-    return metrics
+        histories.setdefault(arm, []).append(history)
+    return {"metrics": metrics, "epochs": domains.epochs_chosen(histories)}
 
 
 def summary(reports):
@@ -105,18 +158,21 @@ def summary(reports):
 
 def main(config, load=load):
     """Runs every pair of what `load` returns, reports and draws; returns the record."""
-    if len(config.seeds) < 2 or len(config.domains) < 2:
-        raise ValueError(f"Expected at least 2 seeds and 2 domains; received {config.seeds} and {config.domains}.")
-    run, data, reports = runs.Run(config, "adapt_domains", "pacs"), load(config), {}
-    classes = len(kt.datasets.PACS_CLASSES)
-    for source, target in itertools.permutations(config.domains, 2):
+    names = config.domains or DOMAINS[config.data]
+    if len(config.seeds) < 2 or len(names) < 2 or not set(names) <= set(DOMAINS[config.data]):
+        raise ValueError(
+            f"Expected at least 2 seeds and 2 domains, among {DOMAINS[config.data]}; received {config.seeds} and "
+            f"{names}."
+        )
+    run, pair_of, reports = runs.Run(config, "adapt_domains", config.data), load(config), {}
+    for source, target in itertools.permutations(names, 2):
         pair = f"{source}_{target}"
-        compute = functools.partial(measure, config, pair_of(data[source], data[target]), classes)
-        metrics = run.part(pair, lambda compute=compute: (compute(), {}))[0]
-        metrics = {arm: {int(seed): found for seed, found in of.items()} for arm, of in metrics.items()}
+        found = run.part(pair, lambda pair=(source, target): (measure(config, pair_of(*pair)), {}))[0]
+        metrics = {arm: {int(seed): one for seed, one in of.items()} for arm, of in found["metrics"].items()}
         score = {arm: np.mean([one["target_information"] for one in of.values()]) for arm, of in metrics.items()}
         chosen = domains.choose({arm: score[arm] for arm in ("source_only", *config.method)})  # not the regressions
-        report = kt.report.TransferReport(metrics, BASELINES, extra={"chosen": chosen})
+        extra = {"chosen": chosen, "epochs": found["epochs"]}
+        report = kt.report.TransferReport(metrics, ("nearest_neighbour", *BASELINES), extra=extra)
         reports[pair] = report.to_dict()
         print(f"{pair}\n{report}", flush=True)
     means = summary(reports)

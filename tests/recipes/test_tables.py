@@ -240,7 +240,8 @@ def test_picture_knows_of_which_results_it_is(tmp_path):
         assert image.size == (1150, 620)  # 11.5 x 6.2 inches of 100 dots
     path = tmp_path / "results/adapt_digits/usps_mnist.json"
     report = json.loads(path.read_text(encoding="utf-8"))
-    report["gains"]["adamatch"]["mean"] += 0.01
+    for gain in report["gains"].values():
+        gain["mean"] += 0.01
     path.write_text(json.dumps(report), encoding="utf-8")
     assert not picture.shows(file, tmp_path / "results")
 
