@@ -9,6 +9,7 @@ from keras_transfer.checks import check_number, received
 from keras_transfer.metrics.target_scores import information, neighborhood_density, nuclear_norm, prediction_entropy
 from keras_transfer.streams import gate
 
+LOSSES = 3  # epochs in which a discriminator may begin
 MOST = 2000  # rows of which all pairs are looked at
 
 
@@ -21,9 +22,9 @@ class TargetScore(keras.callbacks.Callback):
     ones that monitor it.
 
     It warns once if answers collapse, that is if they spread over less than a share of the classes, as the exponential
-    of their entropy counts them; if a discriminator loses from the start, its `domain_term` above log 2 after the first
-    epoch; and at the end of training if there are classes that no row is told to be of, or the score is below that of
-    the source alone.
+    of their entropy counts them; if a discriminator loses from the start, its `domain_term` above log 2 in each of the
+    first three epochs; and at the end of training if no row is told to be of some class, or if the score is below that
+    of the source alone.
 
     Args:
         x: unlabelled inputs of the target `(rows, ...)`, an array or a dict of arrays, some thousands of rows.
@@ -51,7 +52,7 @@ class TargetScore(keras.callbacks.Callback):
         if isinstance(x, tuple | list):
             raise ValueError(f"Expected `x` to be inputs without labels; received {received(x)}: pass x alone.")
         self.x, self.source_only, self.warned = gate.arrays(x, "x"), source_only, False
-        self.never = ()
+        self.never, self.lost = (), 0
         self.collapse = check_number(collapse, "collapse", least=0, most=1)
         rows = gate.length(self.x)
         if rows < 2:
@@ -69,11 +70,12 @@ class TargetScore(keras.callbacks.Callback):
         shares = np.bincount(logits.argmax(1), minlength=classes) / len(logits)
         spread = np.exp(-(shares * np.log(np.maximum(shares, 1e-300))).sum())
         self.never = np.flatnonzero(shares == 0)
-        if epoch == 0 and logs.get("domain_term", 0.0) > np.log(2):
+        self.lost += logs.get("domain_term", 0.0) > np.log(2)
+        if self.lost == epoch + 1 == LOSSES:
             warnings.warn(
-                f"After the first epoch the domain term is {logs['domain_term']:.3f}, above log 2: the discriminator "
-                "does worse than chance, and what it tells the encoder leads nowhere. What helps: a weaker reversal at "
-                "the start (`kt.schedules.DannRamp`), a lower peak, separate passes.",
+                f"In each of the first {LOSSES} epochs the domain term was above log 2, {logs['domain_term']:.3f} in "
+                "the last: the discriminator does worse than chance, and what it tells the encoder leads nowhere. What "
+                "helps: a weaker reversal at the start (`kt.schedules.DannRamp`), a lower peak, separate passes.",
                 stacklevel=2,
             )
         if spread <= self.collapse * classes and not self.warned:

@@ -53,6 +53,30 @@ def test_one_answer_to_everything_is_a_collapse():
     score.on_epoch_end(1, {})  # once: a second warning would be an error here
 
 
+def test_a_class_that_is_no_answer_is_told_at_the_end():
+    score = answering(np.float32(9 * np.eye(4)[np.arange(15) % 3]))
+    score.on_epoch_end(0, {})
+    with pytest.warns(UserWarning, match=r"no row of the target is told to be of the classes \[3\]"):
+        score.on_train_end()
+    silent = kt.callbacks.TargetScore(score.x, collapse=0.0)
+    silent.set_model(score.model)
+    silent.on_epoch_end(0, {})
+    silent.on_train_end()  # a warning would be an error here
+
+
+def test_a_discriminator_that_loses_from_the_start_is_told():
+    answers = np.float32(9 * np.eye(4)[np.arange(16) % 4])
+    score = answering(answers)
+    for epoch in range(2):
+        score.on_epoch_end(epoch, {"domain_term": 0.8})
+    with pytest.warns(UserWarning, match="the domain term was above log 2, 0.750 in the last"):
+        score.on_epoch_end(2, {"domain_term": 0.75})
+    score.on_epoch_end(3, {"domain_term": 0.8})  # once: a second warning would be an error here
+    recovers = answering(answers)
+    for epoch, term in enumerate((0.8, 0.6, 0.8, 0.8)):
+        recovers.on_epoch_end(epoch, {"domain_term": term})
+
+
 @pytest.mark.filterwarnings("error")
 def test_all_classes_are_no_collapse():
     answering(np.float32(9 * np.eye(4)[np.arange(16) % 4])).on_epoch_end(0, {})

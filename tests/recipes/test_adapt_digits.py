@@ -14,14 +14,14 @@ load = functools.cache(lambda pair: adapt_digits.load(adapt_digits.Config(pair=p
 def run(tmp_path_factory):
     """A short run of the smallest pair."""
     folder = tmp_path_factory.mktemp("run")
-    method = ("adamatch", "shot", "adabn")
+    method = ("adamatch", "shot", "adda", "tent")
     config = adapt_digits.Config(pair="digits_photos", method=method, seeds=(0, 1), steps=18, **folders(folder))
     return folder, adapt_digits.main(config, lambda config: load(config.pair))
 
 
 def test_record_pictures_and_export(run):
     folder, report = run
-    assert set(report["runs"]) == {"source_only_plain", "source_only", "adamatch", "shot", "adabn"}
+    assert set(report["runs"]) == {"source_only_plain", "source_only", "adamatch", "shot", "adda", "tent"}
     assert report["extra"]["chosen"] in report["runs"]
     assert report["extra"]["config"]["steps"] == 18
     pictures = ("samples", "embedding", "curves", "confusion", "report")
@@ -58,11 +58,18 @@ def test_training_never_sees_target_labels():
         ("self_ensembling", "SelfEnsembling", "consistency_weight", 3),
         ("deep_coral", "DeepCORAL", "coral_weight", 100),
         ("dan", "DAN", "mmd_weight", 1),
+        ("jan", "JAN", "mmd_weight", 1),
+        ("cdan", "CDAN", "reversal", 0.3),
+        ("wdgrl", "WDGRL", "reversal", 0.1),
+        ("mcd", "MCD", "agreement_weight", 1),
+        ("mdd", "MDD", "reversal", 0.1),
+        ("deep_jdot", "DeepJDOT", "transport_weight", 1),
     ],
 )
 def test_methods_rise_to_their_peak(name, method, strength, peak):
     ramp = functools.partial(kt.schedules.DannRamp, 400)
     model = adapt_digits.METHODS[name](adapt_digits.build(3), ramp)
+    assert model(np.zeros((2, 28, 28, 3), "uint8")).shape == (2, 10)
     assert type(model).__name__ == method
     rise = [float(getattr(model, strength)(step)) for step in (0, 400)]
     np.testing.assert_allclose(rise, [0, peak], rtol=1e-3)

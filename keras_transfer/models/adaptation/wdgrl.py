@@ -103,7 +103,8 @@ class WDGRL(TransferModel):
 
     def _points(self, source, target):
         """Rows of both domains, and points drawn on the lines between."""
-        rows = ops.minimum(ops.shape(source)[0], ops.shape(target)[0])
+        sizes = ops.shape(source)[0], ops.shape(target)[0]
+        rows = min(sizes) if all(isinstance(size, int) for size in sizes) else ops.minimum(*sizes)
         share = keras.random.uniform((rows, 1), dtype=source.dtype, seed=self.seed_generator)
         between = share * source[:rows] + (1.0 - share) * target[:rows]
         return ops.concatenate([source, target, between])

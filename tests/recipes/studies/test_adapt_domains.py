@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import keras_transfer as kt
+from keras_transfer.recipes import domains
 from keras_transfer.recipes.studies import adapt_domains
 
 
@@ -17,19 +18,26 @@ def digits():
     return {"photo": rows, "art_painting": (turned, rows[1]), "cartoon": (rows[0] ** 0.5, rows[1])}
 
 
+def load(config):
+    rows = digits()
+    return lambda source, target: adapt_domains.pair_of(rows[source], rows[target])
+
+
 def config(folder, **change):
     folders = {"runs": folder / "runs", "results": folder / "results"}
-    return adapt_domains.Config("small_cnn", seeds=(0, 1), steps=20, method=("mcc", "dan"), **{**folders, **change})
+    return adapt_domains.Config(seeds=(0, 1), steps=20, method=("mcc", "cdan"), **{**folders, **change})
 
 
 def test_a_short_run(tmp_path):
-    record = adapt_domains.main(config(tmp_path, domains=("photo", "cartoon")), lambda config: digits())
+    record = adapt_domains.main(config(tmp_path, domains=("photo", "cartoon")), load)
     assert list(record["reports"]) == ["photo_cartoon", "cartoon_photo"]
-    arms = {*adapt_domains.BASELINES, "mcc", "dan"}
+    arms = {"nearest_neighbour", *adapt_domains.BASELINES, "mcc", "cdan"}
     assert set(record["means"]) == arms | {"chosen", "oracle"}
     for report in record["reports"].values():
         assert set(report["runs"]) == arms and report["extra"]["chosen"] in arms
         assert report["means"]["source_only"]["source_accuracy"] > 0.6  # chance is .14
+        for found in report["extra"]["epochs"].values():
+            assert found["oracle"] >= max(found["score"], found["last"])
     assert record["means"]["oracle"] >= record["means"]["chosen"]
     written = json.loads((tmp_path / "results/adapt_domains/pacs.json").read_text())
     assert written["means"] == record["means"]
@@ -53,8 +61,45 @@ def test_the_score_chooses_in_each_pair_and_the_oracle_is_the_best():
     assert found == pytest.approx({"mcc": 0.5, "dan": 0.5, "chosen": 0.4, "oracle": 0.6})
 
 
-@pytest.mark.parametrize("change", [{"seeds": (0,)}, {"domains": ("photo",)}])
+@pytest.mark.parametrize("change", [{"seeds": (0,)}, {"domains": ("photo",)}, {"domains": ("books", "dvd")}])
 def test_one_seed_or_domain_is_refused_before_anything_is_read(tmp_path, change):
     with pytest.raises(ValueError, match="at least 2 seeds and 2 domains"):
-        adapt_domains.main(adapt_domains.Config("small_cnn", runs=tmp_path / "runs", **change))
+        adapt_domains.main(adapt_domains.Config(runs=tmp_path / "runs", **change))
     assert not (tmp_path / "runs").exists()
+
+
+def test_the_nearest_neighbour_is_that_of_each_domain_by_itself():
+    """A domain that is another one, scaled and shifted, has the same neighbours as that one has in itself."""
+    x, y = digits()["photo"]
+    data = adapt_domains.pair_of((x, y), (3.0 * x + 5.0, y), held_out=False)
+    found = domains.nearest_neighbour(data)
+    assert found["target_accuracy"] > 0.99 and found["source_accuracy"] > 0.99
+
+
+def test_reviews_share_the_directions_of_source_and_target():
+    rng = np.random.default_rng(0)
+
+    def reviews(rows, seed):
+        y = np.arange(rows) % 2
+        words = rng.poisson(0.3, size=(rows, 600)).astype("float32")
+        words[y == 1, :5] += 3
+        return words, y
+
+    parts = {name: [reviews(500, 0), reviews(450, 1)] for name in ("books", "dvd")}
+    data = adapt_domains.pair_of_reviews(parts, "books", "dvd")
+    assert [len(data[name].rows) for name in ("source", "source_test", "target")] == [500, 450, 450]
+    assert data["target"].rows.shape[1] == adapt_domains.DIRECTIONS
+    source, target = data["source"], data["target"]
+    assert kt.metrics.linear_accuracy(source.rows, source.labels, target.rows, target.labels) > 0.9
+
+
+def test_what_choosing_an_epoch_costs():
+    histories = {
+        "dan": [
+            {"target_information": [1.0, 3.0, 2.0], "oracle_accuracy": [0.9, 0.6, 0.7]},
+            {"target_information": [1.0, 2.0, 3.0], "oracle_accuracy": [0.5, 0.6, 0.7]},
+        ],
+        "adabn": [{}],
+    }
+    found = domains.epochs_chosen(histories)
+    assert found == {"dan": pytest.approx({"last": 0.7, "score": 0.65, "oracle": 0.8})}
