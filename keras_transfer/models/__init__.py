@@ -1,6 +1,7 @@
 """The methods."""
 
 from keras_transfer.models.adaptation.adabn import adabn
+from keras_transfer.models.adaptation.adabn_by_request import adabn_by_request
 from keras_transfer.models.adaptation.adamatch import AdaMatch
 from keras_transfer.models.adaptation.adda import ADDA
 from keras_transfer.models.adaptation.align_covariances import align_covariances
@@ -74,6 +75,7 @@ __all__ = [
     "TargetTerms",
     "VICReg",
     "adabn",
+    "adabn_by_request",
     "align_covariances",
     "simple_shot",
     "tent",

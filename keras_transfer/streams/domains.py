@@ -1,4 +1,4 @@
-"""The stream of domain adaptation: labelled source, unlabelled target."""
+"""The stream of domain adaptation: labelled source, unlabelled target, and what few labels the target may have."""
 
 import math
 
@@ -24,6 +24,8 @@ def domains(
     shuffle_buffer=10_000,
     check_range=True,
     augment=None,
+    labelled_target=None,
+    labelled_target_batch_size=8,
 ):
     """Pairs batches of a labelled source with batches of an unlabelled target.
 
@@ -52,6 +54,10 @@ def domains(
         augment: layer or function from a batch to views of it, which draws for each row by itself; of both domains. Or
             a dict of the streams to such a layer or function, or None for the rows as they are: `source`, and one or
             more streams that are views of the same target rows, such as `target_weak` and `target_strong`.
+        labelled_target: the few rows of the target that have labels, `(x, y)` or `(x, y, sample_weight)` as arrays, for
+            semi-supervised adaptation; the domains are arrays then. They join each batch of the source, behind its
+            rows, and go on where they stopped.
+        labelled_target_batch_size: int, such rows in a batch, beside `batch_size` of the source.
 
     Returns:
         A `tf.data.Dataset` of `({"source": x (batch_size, ...), "target": x (target_batch_size, ...)}, y)`, or with
@@ -88,37 +94,48 @@ def domains(
     gate.check_classes(y, classes, "source labels")
     if check_range:
         gate.check_range(x, target_sample, ("source", "target"))
+    datasets = isinstance(source, tf.data.Dataset) or isinstance(target, tf.data.Dataset)
+    few = None
+    if labelled_target is not None:
+        sizes["few"] = labelled_target_batch_size
+        few = _checked_few(labelled_target, source, labelled_target_batch_size, classes, datasets)
     seed = int(np.random.default_rng(seed).integers(2**31))
-    if isinstance(source, tf.data.Dataset) or isinstance(target, tf.data.Dataset):
+    if datasets:
         return _from_datasets(source, target, sizes, seed, shuffle_buffer, augment)
-    return _from_arrays(source, target, sizes, seed, augment)
+    return _from_arrays(source, target, few, sizes, seed, augment)
 
 
-def _from_arrays(source, target, sizes, seed, augment):
-    source, target = held(source), held(target)
-    source_rows, target_rows = gate.length(source), gate.length(target)
-    steps = source_rows // sizes["source"]
+def _from_arrays(source, target, few, sizes, seed, augment):
+    parts = {"source": held(source), "target": held(target)} | ({} if few is None else {"few": held(few)})
+    rows = {name: gate.length(part) for name, part in parts.items()}
+    steps = rows["source"] // sizes["source"]
 
     def order(rows, stream, number):
         return tf.random.experimental.stateless_shuffle(
             tf.range(rows), seed=tf.stack([tf.constant(2 * seed + stream, tf.int64), number])
         )
 
-    def one_pass(number):
-        source_index = order(source_rows, 0, number)[: steps * sizes["source"]]
-        # The target's passes follow each other without a gap: this one cuts its share out of those that it touches.
-        wanted = steps * sizes["target"]
-        first_pass, offset = number * wanted // target_rows, number * wanted % target_rows
-        passes = range(math.ceil(wanted / target_rows) + 1)
-        orders = tf.concat([order(target_rows, 1, first_pass + number) for number in passes], axis=0)
-        target_index = orders[offset : offset + wanted]
-        return tf.data.Dataset.from_tensor_slices(
-            (tf.reshape(source_index, (steps, sizes["source"])), tf.reshape(target_index, (steps, sizes["target"])))
-        ).map(batch)
+    def going_on(name, stream, number):
+        # The passes follow each other without a gap: this one cuts its share out of those that it touches.
+        wanted = steps * sizes[name]
+        first_pass, offset = number * wanted // rows[name], number * wanted % rows[name]
+        passes = range(math.ceil(wanted / rows[name]) + 1)
+        orders = tf.concat([order(rows[name], stream, first_pass + number) for number in passes], axis=0)
+        return orders[offset : offset + wanted]
 
-    def batch(source_index, target_index):
-        x, *rest = gathered(source, source_index)
-        return _viewed(x, gathered(target, target_index), augment), *rest
+    def one_pass(number):
+        index = {"source": order(rows["source"], 0, number)[: steps * sizes["source"]]}
+        index |= {name: going_on(name, stream, number) for stream, name in enumerate(parts) if stream}
+        batches = {name: tf.reshape(places, (steps, sizes[name])) for name, places in index.items()}
+        return tf.data.Dataset.from_tensor_slices(batches).map(batch)
+
+    def batch(index):
+        drawn = {name: gathered(part, index[name]) for name, part in parts.items()}
+        labelled = drawn["source"]
+        if few is not None:
+            labelled = keras.tree.map_structure(lambda a, b: tf.concat([a, b], 0), labelled, drawn["few"])
+        x, *rest = labelled
+        return _viewed(x, drawn["target"], augment), *rest
 
     return numbered_passes(one_pass, steps)
 
@@ -199,6 +216,27 @@ def _checked(data, names, rows):
     if lengths[0] < rows:
         raise ValueError(f"Expected at least one batch of {rows} rows in `{names[0]}`; received {lengths[0]} rows.")
     return data, gate.sample(data)
+
+
+def _checked_few(few, source, size, classes, datasets):
+    """Returns the labelled rows of the target as NumPy arrays, checked to be as the source's are."""
+    gate.check_count(size, "labelled_target_batch_size", 1)
+    if datasets or isinstance(few, tf.data.Dataset):
+        raise ValueError("Expected arrays in `source`, `target` and `labelled_target`; received a dataset.")
+    if not isinstance(few, tuple) or len(few) != len(source):
+        raise ValueError(
+            f"Expected `labelled_target` of as many parts as `source`, a tuple of {len(source)}; received {_name(few)}."
+        )
+    names = ("labelled target", "labels of the target", "weights of the target")
+    few, sample = _checked(few, names, 1)
+    kinds = [keras.tree.map_structure(lambda a: f"{a.shape[1:]} {gate.kind(a)}", part) for part in (source, few)]
+    if kinds[0] != kinds[1]:
+        raise ValueError(
+            f"Expected `source` and `labelled_target` of one structure, shape and dtype; received {kinds[0]} and "
+            f"{kinds[1]}."
+        )
+    gate.check_classes(sample[1], classes, "labels of the target")
+    return few
 
 
 def _name(structure):

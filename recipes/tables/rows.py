@@ -6,6 +6,7 @@ import statistics
 import keras_transfer as kt
 
 MARGINS = {"change": 1.0}  # of records that state none: of a mean change in %, as of accuracies, one point
+FLATTERED = ("information", "shot")  # trained on the score by which epochs are chosen
 METHODS = {
     "source_only_plain": "source-only, plain",
     "source_only": "source-only",
@@ -43,15 +44,28 @@ def adapt_digits(results):
 
 
 def adapt_domains(results):
-    """What adapts features of a backbone between the domains of PACS, by pair, and means over the pairs."""
-    ((case, record),) = records(results / "adapt_domains")
-    arms = list(record["means"])
-    yield from header("case", "pair", *(METHODS.get(arm, arm) for arm in arms))
-    for pair, report in record["reports"].items():
-        means = {arm: mean["target_accuracy"] for arm, mean in report["means"].items()}
-        means |= {"chosen": means[report["extra"]["chosen"]], "oracle": max(means.values())}
-        yield row(case, pair, *(f"{100 * means[arm]:.1f}" for arm in arms))
-    yield row(case, "mean", *(f"{100 * record['means'][arm]:.1f}" for arm in arms))
+    """What adapts features between the domains of a data set, by pair, and means over the pairs."""
+    for place, (case, record) in enumerate(records(results / "adapt_domains", "pacs")):
+        arms = list(record["means"])
+        yield from header("case", "pair", *(METHODS.get(arm, arm) for arm in arms), below=place > 0)
+        for pair, report in record["reports"].items():
+            means = {arm: mean["target_accuracy"] for arm, mean in report["means"].items()}
+            means |= {"chosen": means[report["extra"]["chosen"]], "oracle": max(means.values())}
+            yield row(case, pair, *(f"{100 * means[arm]:.1f}" for arm in arms))
+        yield row(case, "mean", *(f"{100 * record['means'][arm]:.1f}" for arm in arms))
+
+
+def adapted_epochs(results):
+    """What choosing the epoch by the target's information gets, beside the last and the best, by what was run."""
+    yield from header("recipe", "case", "arms", "last epoch", "by the score", "by the labels", "given up")
+    for recipe in ("adapt_digits", "adapt_domains"):
+        for case, record in records(results / recipe):
+            reports = record["reports"].values() if "reports" in record else [record]
+            found = [one for report in reports for one in report["extra"].get("epochs", {}).items()]
+            kept = [epochs for arm, epochs in found if arm not in FLATTERED]
+            if kept:
+                means = [100 * statistics.mean(one[name] for one in kept) for name in ("last", "score", "oracle")]
+                yield row(recipe, case, str(len(kept)), *(f"{value:.1f}" for value in (*means, means[2] - means[1])))
 
 
 def tune_photos(results):
@@ -259,7 +273,8 @@ TABLES = {
     table.__name__: table
     for table in (
         commands,
-        *(adapt_digits, adapt_domains, adapt_photos, tune_photos, finetune_strategies),
+        *(adapt_digits, adapt_domains, adapted_epochs, adapt_photos),
+        *(tune_photos, finetune_strategies),
         *(learn_episodes, learn_photos, learn_to_adapt),
         *(maml_sinusoid, pretrain_views, pretrain_colours),
         *(train_tasks, train_table, balance_tasks, choose_backbones),

@@ -90,6 +90,43 @@ def test_target_batch_size(source_form, target_form):
     assert sorted(seen(epoch, "target")) == list(range(30))
 
 
+def test_labelled_rows_of_the_target_join_every_batch():
+    """They stand behind the source's rows, with their own labels, and go on where they stopped."""
+    few = rows(5, first=100), np.int32([9, 8, 7, 6, 5])
+    arguments = {"batch_size": 8, "target_batch_size": 4, "labelled_target": few, "labelled_target_batch_size": 3}
+    stream = kt.streams.domains(labelled(53), rows(40, first=200), seed=0, **arguments)
+    first, second = epochs(stream, 2)
+    shown = []
+    for x, y in (*first, *second):
+        assert x["source"].shape == (11, 2) and x["target"].shape == (4, 2) and y.shape == (11,)
+        numbers = x["source"][:, 0].astype(int)
+        assert (numbers[:8] < 53).all() and (y[:8] == numbers[:8] % 7).all()
+        assert (y[8:] == 109 - numbers[8:]).all()
+        shown += numbers[8:].tolist()
+    counts = collections.Counter(shown)  # 36 rows drawn of 5: each seven times, one eight times
+    assert set(counts) == set(range(100, 105)) and max(counts.values()) - min(counts.values()) <= 1
+    plain = kt.streams.domains(labelled(53), rows(40, first=200), batch_size=8, target_batch_size=4, seed=0)
+    assert seen(epochs(plain)[0], "target") == seen(first, "target")
+
+
+@pytest.mark.parametrize(
+    "few, arguments, message",
+    [
+        (rows(5), {}, "of as many parts as `source`, a tuple of 2"),
+        ((rows(5), np.zeros(5, "int32"), np.ones(5)), {}, "a tuple of 3"),
+        ((rows(5), np.zeros(5, "float32")), {}, "of one structure, shape and dtype"),
+        ((rows(5)[:, :1], np.zeros(5, "int32")), {}, "of one structure, shape and dtype"),
+        ((rows(5), np.full(5, 9, "int32")), {"classes": 7}, "labels from 0 to 6; received labels from 9 to 9"),
+        ((rows(0), np.zeros(0, "int32")), {}, "Expected"),
+        ((rows(5), np.zeros(5, "int32")), {"labelled_target_batch_size": 0}, "labelled_target_batch_size"),
+        (dataset(labelled(5)), {}, "received a dataset"),
+    ],
+)
+def test_labelled_rows_of_the_target_that_do_not_fit(few, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        kt.streams.domains(labelled(16), rows(16), batch_size=8, labelled_target=few, **arguments)
+
+
 def test_length_of_arrays_is_known():
     stream = kt.streams.domains(labelled(53), rows(40), batch_size=8)
     assert stream.cardinality().numpy() == len(stream) == 6

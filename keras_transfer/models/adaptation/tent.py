@@ -59,7 +59,7 @@ def tent(model, x, epochs=1, learning_rate=1e-3, batch_size=64, seed=0):
         raise ValueError(f"Expected at least one batch of {batch_size} rows; received {rows}.")
     adapted = copy_network(model)
     trained = _only_batch_norm(adapted)
-    learner = _Entropy(adapted)
+    learner = PredictionEntropy(adapted)
     learner.compile(keras.optimizers.Adam(learning_rate))
     rng = np.random.default_rng(seed)
     for _ in range(epochs):
@@ -83,7 +83,7 @@ def _only_batch_norm(model):
     return leaves
 
 
-class _Entropy(TransferModel):
+class PredictionEntropy(TransferModel):
     """What trains: the entropy of a network's predictions."""
 
     streams = ("target",)
@@ -93,7 +93,9 @@ class _Entropy(TransferModel):
         self.network = network
 
     def forward(self, x, training=False):
+        """Returns the prediction."""
         return {"prediction": self.network(x["target"], training=training)}
 
     def loss_terms(self, x, y, outputs, sample_weight=None):
+        """Returns `entropy`."""
         return {"entropy": prediction_entropy(all_rows(outputs["prediction"]))}
