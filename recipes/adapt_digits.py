@@ -4,7 +4,7 @@
     python -m keras_transfer.recipes.adapt_digits --pair digits_photos --method adamatch shot dann
 
 Nothing is downloaded. The default pair, simulated printed digits to real handwritten ones, takes about 4 minutes on two
-cores. USPS, MNIST and MNIST-M-like digits: `recipes/studies/adapt_digits.py`. All arms but `source_only_plain` learn
+cores. USPS, MNIST and MNIST-M: `recipes/studies/adapt_digits.py`. All arms but `source_only_plain` and `dann` learn
 from the same augmented views of the source. Measured numbers: `results/adapt_digits/<pair>.json`; how the settings were
 chosen: `results/adapt_digits/selection.json`.
 """
@@ -136,12 +136,14 @@ BASELINES = ("source_only_plain", "source_only")  # without augmentation, and wi
 
 
 def views(arm, channels):
-    """Returns the augmentation of an arm, by streams: the same strong views of the source for all, but for one."""
+    """Returns the augmentation of an arm, by streams: the same strong views of the source for all, but for two."""
     if arm == "source_only_plain":
         return None
     strong, weak = digit_views.strong(channels > 1), digit_views.weak(channels > 1)
     if arm in ("adamatch", "self_ensembling"):
         return {"source": strong, "target_weak": weak, "target_strong": strong}
+    if arm == "dann":  # its discriminator tells little of what strong views have left
+        return {"source": weak, "target": weak}
     return {"source": strong, "target": strong}
 
 
