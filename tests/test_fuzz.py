@@ -16,7 +16,7 @@ from tests.contract import CLASSES, DIM, FEATURES, encoder, free_projector, netw
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="steps are traced on other backends")
 
 SEEDED = hypothesis.settings(
-    max_examples=13,
+    max_examples=10,
     deadline=None,
     derandomize=True,
     database=None,

@@ -136,7 +136,8 @@ GIVEN = {
         "597": 1797 - 1200,  # scikit-learn's digits
         "10,000": "keras_transfer/datasets/mnist.py",
         "2,000": 10_000 - 8000,
-        "200": "keras_transfer/datasets/mnist.py",
+        "60,000": "keras_transfer/datasets/mnist.py",
+        "1,000": "what there is of MNIST-M's training images",
     },
     "choose": {"64": "recipes/**/choose_backbones.py"},
     "command": {"128": "recipes/own_pictures.py", "10": "benchmarks/commands.py"},

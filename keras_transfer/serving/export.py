@@ -56,6 +56,8 @@ def export(
       too, takes `support`, `labels` and `query` to `logits` (queries, ways), `probabilities` and `class_id`, where
       `classes` or `outputs` state that. Otherwise `adapt_and_predict` takes `support`, `labels`, or for a regression
       `targets` (rows, outputs), and `query` to `prediction`. The gradient steps are part of the graph.
+    - Of `kt.models.adabn_by_request` `adapt_and_predict` answers as `serving_default` does, BatchNormalization by the
+      mean and variance of the request's own rows.
 
     Each signature refuses a request whose inputs have another rank or other sizes behind the first axis than `x`, and
     labels that would make more classes than the request has rows; of `prototypes`, than rows and 4,096 earlier classes.

@@ -162,7 +162,8 @@ def test_each_domain_is_standardised_by_itself():
         name: (domains.predict(arm.head, domains.predict(arm.target, moved)).argmax(-1) == labels).mean()
         for name, arm in arms.items()
     }
-    assert accuracy == {"logistic_regression": 0.5, "logistic_regression_scaled": 1.0}
+    right = {"logistic_regression_scaled": 1.0, "logistic_regression_coral": 1.0}
+    assert accuracy == {"logistic_regression": 0.5, **right}
 
 
 def test_features_that_hardly_vary_are_not_blown_up():
@@ -174,11 +175,21 @@ def test_features_that_hardly_vary_are_not_blown_up():
 
 @pytest.mark.parametrize(
     "name, method, weight",
-    [("dan", "DAN", "mmd_weight"), ("dann", "DANN", "reversal"), ("deep_coral", "DeepCORAL", "coral_weight")],
+    [
+        ("dan", "DAN", "mmd_weight"),
+        ("jan", "JAN", "mmd_weight"),
+        ("dann", "DANN", "reversal"),
+        ("cdan", "CDAN", "reversal"),
+        ("wdgrl", "WDGRL", "reversal"),
+        ("mcd", "MCD", "agreement_weight"),
+        ("mdd", "MDD", "reversal"),
+        ("deep_coral", "DeepCORAL", "coral_weight"),
+        ("deep_jdot", "DeepJDOT", "transport_weight"),
+    ],
 )
 def test_methods_rise_to_their_peak(name, method, weight):
     for frozen, peak in zip((True, False), domains.PEAKS[name]):
-        model = domains.make(name, domains.build((6,), 3), functools.partial(kt.schedules.DannRamp, 400), frozen)
+        model = domains.make(name, *domains.build((6,), 3), functools.partial(kt.schedules.DannRamp, 400), frozen)
         assert type(model).__name__ == method
         rise = [float(getattr(model, weight)(step)) for step in (0, 400)]
         np.testing.assert_allclose(rise, [0, peak], rtol=1e-3)
