@@ -10,7 +10,7 @@ from keras_transfer.metrics.target_scores import information, neighborhood_densi
 from keras_transfer.streams import gate
 
 LOSSES = 3  # epochs in which a discriminator may begin
-MOST = 2000  # rows of which all pairs are looked at
+MOST = 1000  # rows of which all pairs are looked at
 
 
 class TargetScore(keras.callbacks.Callback):

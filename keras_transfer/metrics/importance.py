@@ -1,12 +1,9 @@
 """Importance: how much rows of the source count for the target, and what a model's risk there is by them."""
 
-import warnings
-
 import numpy as np
 
-from keras_transfer.checks import check_finite, check_integer, check_number
-from keras_transfer.metrics.rows import checked_features
-from keras_transfer.metrics.scikit_learn import one_thread, sklearn
+from keras_transfer.checks import check_finite, check_number
+from keras_transfer.metrics.domain_classifier import told_apart
 
 
 def importance_weights(source, target, inverse_penalty=0.01, folds=5, most=20.0):
@@ -34,23 +31,9 @@ def importance_weights(source, target, inverse_penalty=0.01, folds=5, most=20.0)
         Bickel, Brueckner and Scheffer, Discriminative Learning for Differing Training and Test Distributions, ICML
         2007.
     """
-    source, target = checked_features(source, "source"), checked_features(target, "target")
-    if source.shape[1] != target.shape[1]:
-        raise ValueError(
-            f"Expected `source` and `target` of one dimension; received {source.shape[1]} and {target.shape[1]}."
-        )
-    check_integer(folds, "folds", 2)
-    check_number(inverse_penalty, "inverse_penalty", above=0)
     check_number(most, "most", above=1)
-    x, y = np.concatenate([source, target]), np.repeat([0, 1], [len(source), len(target)])
-    regression = sklearn("linear_model").LogisticRegression(C=inverse_penalty, class_weight="balanced", max_iter=300)
-    classifier = sklearn("pipeline").make_pipeline(sklearn("preprocessing").StandardScaler(), regression)
-    selection = sklearn("model_selection")
-    splits = selection.StratifiedKFold(min(folds, len(source), len(target)), shuffle=True, random_state=0)
-    with warnings.catch_warnings(), one_thread():
-        warnings.simplefilter("ignore", sklearn("exceptions").ConvergenceWarning)  # max_iter is a limit
-        told = selection.cross_val_predict(classifier, x, y, cv=splits, method="decision_function")
-    weights = np.exp(np.clip(told[: len(source)], -30, 30))
+    told, _ = told_apart(source, target, inverse_penalty, folds)
+    weights = np.exp(np.clip(told, -30, 30))
     for _ in range(20):  # what is cut off the largest falls to the others
         weights = np.minimum(weights / weights.mean(), most)
     return (weights / weights.mean()).astype("float32")

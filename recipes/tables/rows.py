@@ -55,6 +55,16 @@ def adapt_domains(results):
         yield row(case, "mean", *(f"{100 * record['means'][arm]:.1f}" for arm in arms))
 
 
+def adapt_blocks(results):
+    """What adapts the upper blocks of a backbone, beside its features as they are; means over the pairs at the end."""
+    yield from header("case", "pair", "features", "features, MCC", "blocks", "blocks, MCC")
+    for case, record in records(results / "adapt_blocks"):
+        arms = list(record["means"])
+        for pair, report in record["reports"].items():
+            yield row(case, pair, *(spread_of(report, arm, "target_accuracy") for arm in arms))
+        yield row(case, "mean", *(f"{100 * record['means'][arm]:.1f}" for arm in arms))
+
+
 def adapted_epochs(results):
     """What choosing the epoch by the target's information gets, beside the last and the best, by what was run."""
     yield from header("recipe", "case", "arms", "last epoch", "by the score", "by the labels", "given up")
@@ -273,7 +283,7 @@ TABLES = {
     table.__name__: table
     for table in (
         commands,
-        *(adapt_digits, adapt_domains, adapted_epochs, adapt_photos),
+        *(adapt_digits, adapt_domains, adapt_blocks, adapted_epochs, adapt_photos),
         *(tune_photos, finetune_strategies),
         *(learn_episodes, learn_photos, learn_to_adapt),
         *(maml_sinusoid, pretrain_views, pretrain_colours),
