@@ -10,7 +10,7 @@ from keras_transfer.metrics.scikit_learn import one_thread, sklearn
 
 
 def told_apart(source, target, inverse_penalty, folds):
-    """Returns what a logistic regression says of each row while it is held out: the log of the odds to be of the target.
+    """Returns what a logistic regression says of each row that is held out: the log of its odds to be of the target.
 
     Both domains count alike, whatever their numbers of rows.
 

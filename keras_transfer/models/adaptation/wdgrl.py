@@ -32,7 +32,7 @@ class WDGRL(TransferModel):
     Args:
         encoder: network from an input to features `(batch, dim)`.
         head: network from features to the prediction, logits `(batch, classes)`.
-        critic: built network from features to one number `(batch, 1)`, without an activation at its end.
+        critic: network from features to one number `(batch, 1)`, without an activation at its end.
         reversal: float or schedule, the strength of the reversed gradient; best a `kt.schedules.DannRamp`.
         closeness_weight: float or schedule, the weight of `closeness`.
         penalty_weight: float or schedule, the weight of `penalty`.
@@ -42,8 +42,8 @@ class WDGRL(TransferModel):
         target_terms: terms of the target's predictions beside it, as in `kt.models.TargetTerms`; by default none.
 
     Raises:
-        ValueError: if a network is no Keras layer, the critic is not built, a weight is negative or no number, or
-            `passes` is neither of the two.
+        ValueError: if a network is no Keras layer, a weight is negative or no number, or `passes` is neither of the
+            two.
 
     Example:
 
