@@ -13,7 +13,7 @@ from tests.contract import ARCHITECTURES, CLASSES, METHODS
 from tests.serving.cpp import replies, warm_up_requests
 
 NAMES = [f"class {i}" for i in range(CLASSES)]
-HEADS = ("DANN", "DAN", "DeepCORAL", "L2SP", "Distillation", "MAML", "ANIL", "Reptile")
+HEADS = ("DANN", "CDAN", "MCD", "ADDA", "DAN", "DeepCORAL", "L2SP", "Distillation", "MAML", "ANIL", "Reptile")
 EMBED = {"serving_default", "embed"}
 ADAPT = {"serving_default", "adapt_and_classify"}
 EPISODES = {**dict.fromkeys(("MAML", "ANIL", "Reptile"), ADAPT), "MatchingNetwork": {*EMBED, "classify_episode"}}
@@ -55,7 +55,7 @@ def test_in_another_process(exports, record):
 
 
 def test_what_is_stored_is_what_is_served(exports):
-    for name in ("DANN", "BYOL", "MAE"):  # not the discriminator, the teacher, the decoder
+    for name in ("DANN", "MCD", "ADDA", "BYOL", "MAE"):  # not what only training needs: adversaries, teachers, decoders
         model = exports[name]["model"]
         (found,) = kt.serving.verify_all([exports[name]])
         parts = [part for part in model.served if part is not None]
