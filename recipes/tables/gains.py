@@ -21,7 +21,7 @@ CASES = {
     "digits_photos": "digits to digits on photographs",
     "usps_mnist": "USPS to MNIST",
     "mnist_usps": "MNIST to USPS",
-    "mnist_mnistm": "MNIST to MNIST-M-like",
+    "mnist_mnistm": "MNIST to MNIST-M",
     **{f"{a}_{b}": f"{PACS[a]} to {PACS[b]}" for a, b in itertools.permutations(PACS, 2)},
     **{f"art_painting_{n}": f"paintings, {n} labels a class" for n in (2, 10, 50)},
     **{f"cartoon_{n}": f"cartoons, {n} labels a class" for n in (2, 10, 50)},
