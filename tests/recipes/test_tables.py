@@ -43,7 +43,7 @@ def test_pages_and_picture_are_what_the_results_say():
 
 def test_every_result_has_a_row(generated):
     folders = {path.name for path in RESULTS.iterdir() if path.is_dir()}
-    assert folders == set(rows.TABLES) - {"commands"}  # a single file
+    assert folders == set(rows.TABLES) - {"commands", "adapted_epochs"}  # a single file, and of two folders
     for folder in folders:
         cases = {path.stem for path in (RESULTS / folder).glob("*.json")} - {"selection"}
         shown = {line.split(" | ")[0].removeprefix("| ") for line in generated["table"][folder].splitlines()}
@@ -61,7 +61,7 @@ def test_command_names_what_differs_and_writes_it(copy, capsys):
     capsys.readouterr()
     page = copy / "docs/adaptation.md"
     whole = page.read_text(encoding="utf-8")
-    wrong = whole.replace("| +17.9 [", "| +18.9 [")
+    wrong = whole.replace("| +", "| +9", 1)
     assert wrong != whole
     page.write_text(wrong, encoding="utf-8")
     (copy / tables.PICTURE).unlink()
