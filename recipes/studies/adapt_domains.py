@@ -2,15 +2,12 @@
 
     python -m keras_transfer.recipes.studies.adapt_domains --backbone hub:<folder of MobileNet>
     python -m keras_transfer.recipes.studies.adapt_domains --data office_caltech
-    python -m keras_transfer.recipes.studies.adapt_domains --data amazon_reviews
 
 `pacs`: photographs, cartoons and art paintings of the same seven classes, as features of a backbone, which runs once
 over each domain; a fifth of the source is held out. `office_caltech`: ten classes of objects in four collections, as
 histograms of SURF features; all of the source trains, as is usual, and its accuracy is that of training.
-`amazon_reviews`: good and bad reviews of books, films and electronics, as tf-idf of 5,000 words and word pairs, of
-which the 400 directions are kept that vary most over source and target. All of the target is adapted to without labels
-(of reviews, the test part), and its labels are the test. What trains is that of `recipes/adapt_photos.py`. All read
-`KERAS_TRANSFER_DATA`. A few seconds for each training on one core.
+All of the target is adapted to without labels, and its labels are the test. What trains is that of
+`recipes/adapt_photos.py`. Both read `KERAS_TRANSFER_DATA`. A few seconds for each training on one core.
 
 Of each pair, the method whose predictions for the target carry most information is `chosen`, which needs no label; one
 that is trained on this very score is left out. The one that is best on the target's labels is the `oracle`. Measured
@@ -18,7 +15,6 @@ numbers: `results/adapt_domains/<data>.json`.
 """
 
 import dataclasses
-import functools
 import itertools
 import pathlib
 import time
@@ -33,17 +29,15 @@ from keras_transfer.recipes.adapt_photos import BASELINES
 DOMAINS = {
     "pacs": ("photo", "art_painting", "cartoon"),
     "office_caltech": kt.datasets.OFFICE_CALTECH_DOMAINS,
-    "amazon_reviews": kt.datasets.AMAZON_DOMAINS,
 }
 METHODS = tuple(domains.PEAKS)
-DIRECTIONS = 400  # of tf-idf
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
     """Settings of one run."""
 
-    data: Literal["pacs", "office_caltech", "amazon_reviews"] = "pacs"
+    data: Literal["pacs", "office_caltech"] = "pacs"
     """What is adapted between its domains."""
     backbone: str = ""
     """The pretrained network for pictures: `hub:<folder or handle>`, `applications:<name>` or `file:<path>.keras`."""
@@ -74,9 +68,6 @@ class Config:
 def load(config):
     """Returns a function of two domains that returns `{"source": Domain, "source_test": Domain, "target": Domain}`."""
     names = config.domains or DOMAINS[config.data]
-    if config.data == "amazon_reviews":
-        reviews = {name: [kt.datasets.amazon_reviews(name, part) for part in ("train", "test")] for name in names}
-        return functools.partial(pair_of_reviews, reviews)
     if config.data == "office_caltech":
         found = {name: kt.datasets.office_caltech(name) for name in names}
         shares = {name: (counts / counts.sum(1, keepdims=True), labels) for name, (counts, labels) in found.items()}
@@ -89,24 +80,6 @@ def load(config):
         images, labels = kt.datasets.pacs(name, config.image_size)
         found[name] = kt.backbones.cached_features(backbone, images), labels
     return lambda source, target: pair_of(found[source], found[target])
-
-
-def pair_of_reviews(reviews, source, target):
-    """Returns two domains of reviews as directions of tf-idf, which look at no label."""
-    from sklearn.decomposition import TruncatedSVD
-    from sklearn.feature_extraction.text import TfidfTransformer
-
-    counts = {
-        "source": reviews[source][0][0],
-        "source_test": reviews[source][1][0],
-        "target": reviews[target][1][0],
-    }
-    seen = np.concatenate([counts["source"], counts["target"]])
-    weigh = TfidfTransformer(sublinear_tf=True).fit(seen)
-    directions = TruncatedSVD(DIRECTIONS, random_state=0).fit(weigh.transform(seen))
-    labels = {"source": reviews[source][0][1], "source_test": reviews[source][1][1], "target": reviews[target][1][1]}
-    rows = {name: directions.transform(weigh.transform(of)).astype("float32") for name, of in counts.items()}
-    return {name: domains.Domain(of, of, labels[name]) for name, of in rows.items()}
 
 
 def pair_of(source, target, held_out=True):

@@ -76,23 +76,6 @@ def test_the_nearest_neighbour_is_that_of_each_domain_by_itself():
     assert found["target_accuracy"] > 0.99 and found["source_accuracy"] > 0.99
 
 
-def test_reviews_share_the_directions_of_source_and_target():
-    rng = np.random.default_rng(0)
-
-    def reviews(rows, seed):
-        y = np.arange(rows) % 2
-        words = rng.poisson(0.3, size=(rows, 600)).astype("float32")
-        words[y == 1, :5] += 3
-        return words, y
-
-    parts = {name: [reviews(500, 0), reviews(450, 1)] for name in ("books", "dvd")}
-    data = adapt_domains.pair_of_reviews(parts, "books", "dvd")
-    assert [len(data[name].rows) for name in ("source", "source_test", "target")] == [500, 450, 450]
-    assert data["target"].rows.shape[1] == adapt_domains.DIRECTIONS
-    source, target = data["source"], data["target"]
-    assert kt.metrics.linear_accuracy(source.rows, source.labels, target.rows, target.labels) > 0.9
-
-
 def test_what_choosing_an_epoch_costs():
     histories = {
         "dan": [
