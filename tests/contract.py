@@ -281,7 +281,7 @@ def methods(encoder, adaptable, projector, free_projector, vit, image_networks, 
         "MCD": Row(lambda: compiled(m.MCD(encoder(), head(), head())), *on_domains),
         "MDD": Row(lambda: compiled(m.MDD(encoder(), head(), head(), reversal=ramp)), *on_domains),
         "JAN": Row(lambda: compiled(m.JAN(encoder(), head())), *on_domains),
-        "DeepJDOT": Row(lambda: compiled(m.DeepJDOT(encoder(), head(), transport_weight=ramp)), *on_domains),
+        "DeepJDOT": Row(lambda: compiled(m.DeepJDOT(encoder(), head())), *on_domains),
         "TargetTerms": Row(lambda: compiled(m.TargetTerms(encoder(), head(), target_terms())), *on_domains),
         "AdaMatch": Row(lambda: compiled(m.AdaMatch(encoder(), head(), threshold=0.5)), *domain_views(shape=shape)),
         "SelfEnsembling": Row(
