@@ -19,7 +19,10 @@ def figures(results):
     Returns:
         Dict such as `{"pretraining.views": "27,003"}`.
     """
-    parts = _gains, _set_up, _protocols, _adapting, _finetuning, _maml, _hidden_patches, _pretraining, _tasks, _choosing
+    parts = (
+        *(_gains, _set_up, _protocols, _adaptation_steps, _adapting, _finetuning),
+        *(_maml, _hidden_patches, _pretraining, _tasks, _choosing),
+    )
     return {name: text for part in parts for name, text in part(results)}
 
 
@@ -120,6 +123,13 @@ def _pretraining(results):
     yield "pretraining.whole.memory", f"{whole['peak']:.2f}"
     yield "pretraining.chunks.time", f"{chunks['milliseconds_per_image']:.2f}"
     yield "pretraining.gradients", f"{max(measured['gradients']['float32'].values()):.0e}"
+
+
+def _adaptation_steps(results):
+    ratios = {name: found["ratio"] for name, found in _read(results, "adaptation_steps")["methods"].items()}
+    yield "adaptation.step.median", f"{statistics.median(ratios.values()):.2f}"
+    worst = max(ratios, key=ratios.get)
+    yield "adaptation.step.most", f"{ratios[worst]:.2f} ({worst})"
 
 
 def _tasks(results):
