@@ -70,7 +70,7 @@ class TargetScore(keras.callbacks.Callback):
         shares = np.bincount(logits.argmax(1), minlength=classes) / len(logits)
         spread = np.exp(-(shares * np.log(np.maximum(shares, 1e-300))).sum())
         self.never = np.flatnonzero(shares == 0)
-        self.lost += logs.get("domain_term", 0.0) > np.log(2)
+        self.lost = (self.lost if epoch else 0) + (logs.get("domain_term", 0.0) > np.log(2))
         if self.lost == epoch + 1 == LOSSES:
             warnings.warn(
                 f"In each of the first {LOSSES} epochs the domain term was above log 2, {logs['domain_term']:.3f} in "

@@ -42,10 +42,3 @@ def transport_plan(cost, regularization=0.05, steps=100):
 
     first, second = ops.fori_loop(0, steps, step, (ops.zeros_like(scaled[:, 0]), ops.zeros_like(scaled[0])))
     return ops.stop_gradient(ops.exp(scaled + first[:, None] + second[None, :]))
-
-
-def squared_distances(first, second):
-    """Returns the squared distances of the rows of one tensor from those of another, `(rows, rows of the other)`."""
-    squares = [ops.sum(ops.square(rows), axis=1) for rows in (first, second)]
-    between = ops.matmul(first, ops.transpose(second))
-    return ops.maximum(squares[0][:, None] + squares[1][None, :] - 2.0 * between, 0.0)

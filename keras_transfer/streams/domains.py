@@ -86,11 +86,7 @@ def domains(
     source, source_sample = _checked(source, ("source", "source labels", "source weights"), sizes["source"])
     target, target_sample = _checked(target, ("target",), sizes["target"])
     x, y = source_sample[:2]
-    kinds = [keras.tree.map_structure(lambda a: f"{a.shape[1:]} {gate.kind(a)}", part) for part in (x, target_sample)]
-    if kinds[0] != kinds[1]:
-        raise ValueError(
-            f"Expected `source` and `target` of one structure, shape and dtype; received {kinds[0]} and {kinds[1]}."
-        )
+    _check_kinds(x, target_sample, "target")
     gate.check_classes(y, classes, "source labels")
     if check_range:
         gate.check_range(x, target_sample, ("source", "target"))
@@ -229,14 +225,17 @@ def _checked_few(few, source, size, classes, datasets):
         )
     names = ("labelled target", "labels of the target", "weights of the target")
     few, sample = _checked(few, names, 1)
-    kinds = [keras.tree.map_structure(lambda a: f"{a.shape[1:]} {gate.kind(a)}", part) for part in (source, few)]
-    if kinds[0] != kinds[1]:
-        raise ValueError(
-            f"Expected `source` and `labelled_target` of one structure, shape and dtype; received {kinds[0]} and "
-            f"{kinds[1]}."
-        )
+    _check_kinds(source, few, "labelled_target")
     gate.check_classes(sample[1], classes, "labels of the target")
     return few
+
+
+def _check_kinds(source, other, name):
+    kinds = [keras.tree.map_structure(lambda a: f"{a.shape[1:]} {gate.kind(a)}", part) for part in (source, other)]
+    if kinds[0] != kinds[1]:
+        raise ValueError(
+            f"Expected `source` and `{name}` of one structure, shape and dtype; received {kinds[0]} and {kinds[1]}."
+        )
 
 
 def _name(structure):

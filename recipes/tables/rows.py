@@ -4,9 +4,9 @@ import json
 import statistics
 
 import keras_transfer as kt
+from keras_transfer.recipes.domains import FLATTERED
 
 MARGINS = {"change": 1.0}  # of records that state none: of a mean change in %, as of accuracies, one point
-FLATTERED = ("information", "shot")  # trained on the score by which epochs are chosen
 METHODS = {
     "source_only_plain": "source-only, plain",
     "source_only": "source-only",

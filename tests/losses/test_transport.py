@@ -3,7 +3,7 @@ import pytest
 from scipy.optimize import linprog
 
 import keras_transfer as kt
-from keras_transfer.losses.transport import squared_distances
+from keras_transfer.layers.prototypes import squared_distances
 
 
 def cost_of(rows, columns, seed=0):

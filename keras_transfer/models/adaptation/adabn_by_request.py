@@ -23,7 +23,7 @@ def adabn_by_request(model):
         A `keras.Model`, not compiled, that predicts what `model` does.
 
     Raises:
-        ValueError: if the network is not built, or has no BatchNormalization.
+        ValueError: if the network is not built, or has no BatchNormalization but what is frozen.
 
     Example:
 
@@ -36,8 +36,12 @@ def adabn_by_request(model):
         arXiv:2006.10963.
     """
     check_networks(model=model)
-    if not any(isinstance(layer, keras.layers.BatchNormalization) for layer in all_layers(model)):
-        raise ValueError(f"Expected a network with BatchNormalization; received {model.name!r}, which has none.")
+    norms = [layer for layer in all_layers(model) if isinstance(layer, keras.layers.BatchNormalization)]
+    if not any(layer.trainable for layer in norms):  # what is frozen normalises by its own statistics, whatever comes
+        raise ValueError(
+            f"Expected a network with BatchNormalization that is not frozen; received {model.name!r}, which has "
+            f"{len(norms)} layers of it, frozen."
+        )
     return AdaBNByRequest(follower(model))
 
 

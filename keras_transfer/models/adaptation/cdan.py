@@ -9,12 +9,12 @@ from keras_transfer.model import TransferModel
 from keras_transfer.models.adaptation.shared import (
     check_one_logit,
     check_target_terms,
-    classify,
     domain_loss,
+    run_domains,
     target_losses,
     weights,
 )
-from keras_transfer.networks import PASSES, all_rows, check_logits, check_networks, run_pair
+from keras_transfer.networks import PASSES, all_rows, check_logits, check_networks
 
 
 @keras.saving.register_keras_serializable(package="keras_transfer")
@@ -96,8 +96,7 @@ class CDAN(TransferModel):
         """Returns predictions, features and domain logits of both domains."""
         strength = self.now(self.reversal)
 
-        def run(batch, training):
-            features, prediction = classify(self.encoder, self.head, batch, training)
+        def tell(features, prediction):
             p = ops.stop_gradient(ops.softmax(prediction))
             products = self.reverse(features, strength=strength)[:, :, None] * p[:, None, :]
             products = ops.reshape(products, (-1, features.shape[1] * p.shape[1]))
@@ -108,19 +107,9 @@ class CDAN(TransferModel):
                     f"{products.shape[1]} values; received one that takes {known[-1]}."
                 )
             told = self.discriminator(products, training=training)
-            return features, prediction, check_one_logit(told, self.discriminator)
+            return check_one_logit(told, self.discriminator)
 
-        (source, prediction, source_domain), (target, target_prediction, target_domain) = run_pair(
-            run, x["source"], x["target"], self.passes, training, ("source", "target")
-        )
-        return {
-            "prediction": prediction,
-            "target_prediction": target_prediction,
-            "source": source,
-            "target": target,
-            "source_domain": source_domain,
-            "target_domain": target_domain,
-        }
+        return run_domains(self.encoder, self.head, x, self.passes, training, tell)
 
     def loss_terms(self, x, y, outputs, sample_weight=None):
         """Returns `task`, `domain` and the terms of the target's predictions."""

@@ -5,7 +5,8 @@ from keras import ops
 
 from keras_transfer.checks import check_choice, check_number, check_weight
 from keras_transfer.keras_internals import resolved_loss, same_rank
-from keras_transfer.losses.transport import squared_distances, transport_plan
+from keras_transfer.layers.prototypes import squared_distances
+from keras_transfer.losses.transport import transport_plan
 from keras_transfer.model import TransferModel
 from keras_transfer.models.adaptation.shared import check_target_terms, run_domains, target_losses, weights
 from keras_transfer.networks import PASSES, all_rows, check_networks
@@ -88,9 +89,8 @@ class DeepJDOT(TransferModel):
     def loss_terms(self, x, y, outputs, sample_weight=None):
         """Returns `task`, `transport` and the terms of the target's predictions."""
         task = self.task_loss(y, outputs["prediction"], sample_weight)
-        source, target = (ops.cast(all_rows(outputs[domain]), "float32") for domain in ("source", "target"))
         wrong = self._pairs(all_rows(ops.convert_to_tensor(y)), all_rows(outputs["target_prediction"]))
-        apart = squared_distances(source, target)
+        apart = squared_distances(all_rows(outputs["source"]), all_rows(outputs["target"]))
         cost = self.now(self.feature_weight) * apart + self.now(self.label_weight) * wrong
         plan = transport_plan(ops.stop_gradient(cost), self.regularization)
         return {"task": task, "transport": ops.sum(plan * cost), **target_losses(self.target_terms, outputs)}

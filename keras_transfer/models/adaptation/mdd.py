@@ -83,12 +83,12 @@ class MDD(TransferModel):
 
     def forward(self, x, training=False):
         """Returns predictions and features of both domains, and the adversary's answers to both."""
-        outputs, strength = run_domains(self.encoder, self.head, x, self.passes, training), self.now(self.reversal)
-        against = {
-            f"{domain}_against": self.adversary(self.reverse(outputs[domain], strength=strength), training=training)
-            for domain in ("source", "target")
-        }
-        return {**outputs, **against}
+        strength = self.now(self.reversal)
+
+        def tell(features, prediction):
+            return self.adversary(self.reverse(features, strength=strength), training=training)
+
+        return run_domains(self.encoder, self.head, x, self.passes, training, tell, "against")
 
     def loss_terms(self, x, y, outputs, sample_weight=None):
         """Returns `task`, `disparity` and the terms of the target's predictions."""

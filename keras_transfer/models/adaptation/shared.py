@@ -7,8 +7,8 @@ from keras_transfer.model import TransferModel
 from keras_transfer.networks import all_rows, check_features, check_logits, run_pair
 
 
-def run_domains(encoder, head, x, passes, training):
-    """Runs an encoder and a head on both domains.
+def run_domains(encoder, head, x, passes, training, tell=None, name="domain"):
+    """Runs an encoder and a head on both domains, and where there is one an adversary, in the same passes.
 
     Args:
         encoder: network from an input to features `(batch, dim)`.
@@ -16,6 +16,8 @@ def run_domains(encoder, head, x, passes, training):
         x: dict of the streams `source` and `target`.
         passes: `"joint"` or `"separate"`, see `kt.networks.run_pair`.
         training: bool, whether this is a training step.
+        tell: function of features and prediction that returns what an adversary says of them; or None.
+        name: str, what is said is the output `source_<name>` and `target_<name>`.
 
     Returns:
         Dict of the predictions, `prediction` of the source and `target_prediction`, and the features `source` and
@@ -26,11 +28,14 @@ def run_domains(encoder, head, x, passes, training):
     """
 
     def run(batch, training):
-        return classify(encoder, head, batch, training)
+        features, prediction = classify(encoder, head, batch, training)
+        found = {"": features, "prediction": prediction}
+        return found if tell is None else {**found, name: tell(features, prediction)}
 
-    domains = run_pair(run, x["source"], x["target"], passes, training, ("source", "target"))
-    (source, prediction), (target, target_prediction) = domains
-    return {"prediction": prediction, "target_prediction": target_prediction, "source": source, "target": target}
+    source, target = run_pair(run, x["source"], x["target"], passes, training, ("source", "target"))
+    outputs = {"prediction": source["prediction"], "target_prediction": target["prediction"]}
+    outputs |= {"source": source[""], "target": target[""]}
+    return outputs if tell is None else {**outputs, f"source_{name}": source[name], f"target_{name}": target[name]}
 
 
 def classify(encoder, head, batch, training):

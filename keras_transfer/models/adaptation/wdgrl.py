@@ -90,16 +90,19 @@ class WDGRL(TransferModel):
 
     def forward(self, x, training=False):
         """Returns predictions and features of both domains, what the critic says of them, and its slopes."""
-        outputs, strength = run_domains(self.encoder, self.head, x, self.passes, training), self.now(self.reversal)
+        strength = self.now(self.reversal)
 
         def told(features):
             return check_one_logit(self.critic(features, training=training), self.critic, "critic")
 
-        said = {f"{d}_told": told(self.reverse(outputs[d], strength=strength)) for d in ("source", "target")}
+        def tell(features, prediction):
+            return told(self.reverse(features, strength=strength))
+
+        outputs = run_domains(self.encoder, self.head, x, self.passes, training, tell, "told")
         points = self._points(*(ops.stop_gradient(outputs[domain]) for domain in ("source", "target")))
         slopes = gradient(lambda at: ops.sum(ops.cast(told(at[0]), "float32")), [points])[0]
         slope = ops.sqrt(ops.sum(ops.square(ops.cast(slopes, "float32")), axis=-1) + 1e-12)
-        return {**outputs, **said, "slope": slope}
+        return {**outputs, "slope": slope}
 
     def _points(self, source, target):
         """Rows of both domains, and points drawn on the lines between."""

@@ -53,6 +53,14 @@ def test_is_saved_and_loaded(network, tmp_path):
     assert set(again.signatures(rows())) == {"serving_default", "adapt_and_predict"}
 
 
+def test_what_is_frozen_would_not_adapt():
+    """Keras runs it in inference mode: the signature would answer as `serving_default` does, without a word."""
+    model = keras.Sequential([keras.Input((3,)), layers.Dense(8), layers.BatchNormalization(), layers.Dense(4)])
+    model.trainable = False
+    with pytest.raises(ValueError, match="BatchNormalization that is not frozen; .* which has 1 layers of it, frozen"):
+        kt.models.adabn_by_request(model)
+
+
 def test_without_batch_normalization():
     with pytest.raises(ValueError, match="Expected a network with BatchNormalization"):
         kt.models.adabn_by_request(keras.Sequential([keras.Input((3,)), layers.Dense(4)]))
