@@ -152,7 +152,7 @@ def train(config, arm, seed, data, classes, frozen, oracle=False):
     return Arm(*both, head), history
 
 
-def regressions(data, encoder=None):
+def regressions(data, encoder=None, standardise=True):
     """Fits a logistic regression to the source; returns it as the `Arm` of either standardisation of the target.
 
     `logistic_regression_coral` is fitted to features that `kt.models.align_covariances` gives the target's covariance,
@@ -161,7 +161,12 @@ def regressions(data, encoder=None):
     Args:
         data: `{"source": Domain, "target": Domain}`.
         encoder: network from rows to features; None where rows are features.
+        standardise: bool; if False there is the one `logistic_regression`, of features as they are.
     """
+    if not standardise:
+        probe, _ = kt.metrics.tuned_probe(data["source"].rows, data["source"].labels, standardise=False)
+        rows = chain(data["source"].rows.shape[1:], layers.Identity())
+        return {"logistic_regression": Arm(rows, rows, chain(rows.output_shape[1:], kt.metrics.probe_head(probe)))}
     shape, before = data["source"].rows.shape[1:], [] if encoder is None else [encoder]
     features = {name: predict(encoder, data[name].rows) if before else data[name].rows for name in ("source", "target")}
     scales = {name: scaling(rows) for name, rows in features.items()}

@@ -260,6 +260,27 @@ def _told(inputs, images, labels, classes):
     return "\n".join(lines)
 
 
+def diabetes(folder):
+    """Writes the patients that ship with scikit-learn as a table; the older half, from 51 years on, is the target.
+
+    Returns:
+        The path, and the names of the task, of the column of origins, and of the target.
+
+    Args:
+        folder: path of the folder for it.
+
+    Reference: B. Efron et al., "Least Angle Regression", Annals of Statistics 2004.
+    """
+    from sklearn.datasets import load_diabetes
+
+    data = load_diabetes(scaled=False)
+    ages = data.data[:, data.feature_names.index("age")]
+    head = [*data.feature_names, "progression", "half"]
+    halves = np.where(ages > np.median(ages), "older", "younger")
+    rows = [[*map(repr, map(float, row)), repr(float(y)), half] for row, y, half in zip(data.data, data.target, halves)]
+    return _written(pathlib.Path(folder) / "diabetes.csv", [head, *rows]), "progression", "half", "older"
+
+
 def wine(folder):
     """Writes the wines that ship with scikit-learn as a table; returns its path and the tasks.
 
@@ -273,6 +294,9 @@ def wine(folder):
     data = load_wine()
     head = ["cultivar", *data.feature_names]
     rows = [[f"cultivar {label + 1}", *map(repr, map(float, row))] for label, row in zip(data.target, data.data)]
-    text = "\n".join(",".join(row) for row in [head, *rows]) + "\n"
-    path = kt.report.write_whole(pathlib.Path(folder) / "wine.csv", text.encode())
+    path = _written(pathlib.Path(folder) / "wine.csv", [head, *rows])
     return path, ("cultivar", "alcohol", "color_intensity")
+
+
+def _written(path, rows):
+    return kt.report.write_whole(path, ("\n".join(",".join(row) for row in rows) + "\n").encode())

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from keras_transfer.checks import check_number, received
+from keras_transfer.metrics.proxy_a_distance import proxy_a_distance
 from keras_transfer.metrics.target_scores import information, neighborhood_density, nuclear_norm, prediction_entropy
 from keras_transfer.streams import gate
 
@@ -21,6 +22,9 @@ class TargetScore(keras.callbacks.Callback):
     `mode="max"`: it goes best with the accuracy on the target, which nobody knows there. Pass this callback before the
     ones that monitor it.
 
+    With `source` the logs hold `domain_distance` too, the proxy A-distance of the encoder's features, from 0 to 2. It
+    falls where domains are made alike, which does not say that their classes meet.
+
     It warns once if answers collapse, that is if they spread over less than a share of the classes, as the exponential
     of their entropy counts them; if a discriminator loses from the start, its `domain_term` above log 2 in each of the
     first three epochs; and at the end of training if no row is told to be of some class, or if the score is below that
@@ -30,6 +34,8 @@ class TargetScore(keras.callbacks.Callback):
         x: unlabelled inputs of the target `(rows, ...)`, an array or a dict of arrays, some thousands of rows.
         source_only: float, the `information` of the same networks without adaptation; None: it is not known.
         collapse: float from 0 to 1, that share; 0: nothing is said of the classes.
+        source: unlabelled inputs of the source `(n, ...)`, of which, as of the target, at most 1,000 are drawn; the
+            encoder that the model serves is a `keras.Model` then. None: the distance is not measured.
 
     Raises:
         ValueError: if x comes with labels or is no array of finite numbers or strings, or has fewer than 2 rows.
@@ -47,11 +53,13 @@ class TargetScore(keras.callbacks.Callback):
         Adaptation, 2022, arXiv:2208.07360.
     """
 
-    def __init__(self, x, source_only=None, collapse=0.5):
+    def __init__(self, x, source_only=None, collapse=0.5, source=None):
         super().__init__()
-        if isinstance(x, tuple | list):
-            raise ValueError(f"Expected `x` to be inputs without labels; received {received(x)}: pass x alone.")
+        for name, one in (("x", x), ("source", source)):
+            if isinstance(one, tuple | list):
+                raise ValueError(f"Expected `{name}` to be inputs without labels; received {received(one)}.")
         self.x, self.source_only, self.warned = gate.arrays(x, "x"), source_only, False
+        self.source = None if source is None else gate.arrays(source, "source")
         self.never, self.lost = (), 0
         self.collapse = check_number(collapse, "collapse", least=0, most=1)
         rows = gate.length(self.x)
@@ -66,6 +74,8 @@ class TargetScore(keras.callbacks.Callback):
         logs["target_nuclear_norm"] = nuclear_norm(logits)
         logs["target_entropy"] = prediction_entropy(logits)
         logs["target_density"] = neighborhood_density(logits[few])
+        if self.source is not None:
+            logs["domain_distance"] = proxy_a_distance(*(self._features(rows) for rows in (self.source, self.x)))
         classes = logits.shape[1]
         shares = np.bincount(logits.argmax(1), minlength=classes) / len(logits)
         spread = np.exp(-(shares * np.log(np.maximum(shares, 1e-300))).sum())
@@ -87,6 +97,11 @@ class TargetScore(keras.callbacks.Callback):
                 "that does not ask for it.",
                 stacklevel=2,
             )
+
+    def _features(self, x):
+        few = np.random.default_rng(0).permutation(gate.length(x))[:MOST]
+        encoder = self.model.served[0]
+        return encoder.predict(keras.tree.map_structure(lambda part: part[few], x), batch_size=256, verbose=0)
 
     def on_train_end(self, logs=None):
         """Warns of classes that are no answer, and if the score is below that of training on the source alone."""

@@ -69,7 +69,7 @@ def linear_accuracy(features, labels, test_features, test_labels, inverse_penalt
     return float(probe.score(_rows(test_features), test_labels))
 
 
-def tuned_probe(features, labels, views=1, groups=None, penalties=PENALTIES, folds=5, steps=300):
+def tuned_probe(features, labels, views=1, groups=None, penalties=PENALTIES, folds=5, steps=300, standardise=True):
     """Fits a logistic regression on standardised features whose penalty is chosen by cross-validation.
 
     It is the baseline of everything on frozen features. Nothing but the rows given is looked at. Each fold has its
@@ -101,6 +101,7 @@ def tuned_probe(features, labels, views=1, groups=None, penalties=PENALTIES, fol
         penalties: positive floats, the inverse penalties that are tried.
         folds: int of at least 2, the most folds.
         steps: int, most iterations of each fit.
+        standardise: bool; False for features whose scale means something, such as the tf-idf of words.
 
     Returns:
         A fitted scikit-learn `Pipeline` of `StandardScaler` and `LogisticRegression`; and a dict of the inverse
@@ -126,7 +127,7 @@ def tuned_probe(features, labels, views=1, groups=None, penalties=PENALTIES, fol
     def fitted(places, penalties):
         """Yields the probe of some examples for each penalty."""
         rows = (np.arange(views)[:, None] * examples + places).ravel()
-        return _probes(x[rows], np.tile(y[places], views), [one / views for one in penalties], steps)
+        return _probes(x[rows], np.tile(y[places], views), [one / views for one in penalties], steps, standardise)
 
     splits = _splits(y, groups, folds)
     right = np.zeros(len(penalties))
@@ -152,8 +153,10 @@ def probe_head(probe):
         order of `probe.classes_`. Its softmax are the probabilities of the probe; of two classes the first has logit 0.
     """
     scaler, regression = (step for _, step in probe.steps)
-    weights = (regression.coef_ / scaler.scale_).T
-    biases = regression.intercept_ - scaler.mean_ @ weights
+    weights, biases = regression.coef_.T, regression.intercept_
+    if scaler.with_std:
+        weights = weights / scaler.scale_[:, None]
+        biases = biases - scaler.mean_ @ weights
     if len(regression.classes_) == 2:  # scikit-learn has one row for the second
         weights, biases = np.pad(weights, ((0, 0), (1, 0))), np.pad(biases, (1, 0))
     head = keras.layers.Dense(weights.shape[1], name="logits")
@@ -183,13 +186,13 @@ def _splits(labels, groups, folds):
     return list(kind(folds, shuffle=True, random_state=0).split(labels, labels, groups))
 
 
-def _probes(x, y, penalties, steps):
+def _probes(x, y, penalties, steps, standardise):
     """Yields the probe for each penalty, strong ones first, each fit beginning where the one before ended.
 
     With fewer rows than columns the regression is fitted on coordinates in the span of the rows, in which its
     solution lies, since the penalty is the norm of the weights: the result is the same, and takes less time.
     """
-    scaler = sklearn("preprocessing").StandardScaler().fit(x)
+    scaler = sklearn("preprocessing").StandardScaler(with_mean=standardise, with_std=standardise).fit(x)
     x, basis = scaler.transform(x), None
     if len(x) < x.shape[1]:
         with one_thread():

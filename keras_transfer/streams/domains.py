@@ -1,4 +1,4 @@
-"""The stream of domain adaptation: labelled source, unlabelled target, and what few labels the target may have."""
+"""The stream of domain adaptation: labelled sources, unlabelled target, and what few labels the target may have."""
 
 import math
 
@@ -40,10 +40,12 @@ def domains(
     Args:
         source: `(x, y)` or `(x, y, sample_weight)`, as arrays of one length (x may be a dict or tuple of arrays), or
             as an unbatched `tf.data.Dataset` of such rows. An endless dataset needs `fit(..., steps_per_epoch=...)`.
+            Or several sources, a dict of names to such arrays: a batch holds as many rows of each, one behind the
+            other; an epoch is a pass over the largest, and the others go on where they stopped.
         target: x alone, arrays or an unbatched dataset, of the same structure, shapes and dtypes as the source's x.
             Strings are one dtype, whatever their width. For more images than memory holds, the x of either domain is
             `kt.datasets.ImageFiles`.
-        batch_size: int, source rows in a batch.
+        batch_size: int, source rows in a batch: of several sources together, a multiple of their number.
         target_batch_size: int, target rows in a batch; `batch_size` by default.
         classes: int, the number of classes; labels are then checked to be whole numbers from 0 to `classes - 1`, or
             floats from 0 to 1 of shape `(rows, classes)`.
@@ -83,55 +85,79 @@ def domains(
     gate.check_count(shuffle_buffer, "shuffle_buffer", 1)
     augment = _checked_augmentation(augment)
     _check_labels_absent(source, target)
-    source, source_sample = _checked(source, ("source", "source labels", "source weights"), sizes["source"])
+    sources = source if isinstance(source, dict) else {"source": source}
+    share, left = divmod(batch_size, len(sources))
+    if left or not share:
+        raise ValueError(
+            f"Expected `batch_size` to be a multiple of the number of sources, {len(sources)}, of which a batch holds "
+            f"as many rows each; received {batch_size}."
+        )
+    checked = {name: _checked(one, _names(name), share) for name, one in sources.items()}
     target, target_sample = _checked(target, ("target",), sizes["target"])
-    x, y = source_sample[:2]
-    _check_kinds(x, target_sample, "target")
-    gate.check_classes(y, classes, "source labels")
-    if check_range:
-        gate.check_range(x, target_sample, ("source", "target"))
-    datasets = isinstance(source, tf.data.Dataset) or isinstance(target, tf.data.Dataset)
+    for name, (_, (x, y, *_)) in checked.items():
+        _check_kinds({_names(name)[0]: x, "target": target_sample})
+        gate.check_classes(y, classes, _names(name)[1])
+        if check_range:
+            gate.check_range(x, target_sample, (_names(name)[0], "target"))
+    sources = {name: one for name, (one, _) in checked.items()}
+    first, *others = sources.values()
+    datasets = any(isinstance(rows, tf.data.Dataset) for rows in (*sources.values(), target))
+    if others and (datasets or len({len(one) for one in sources.values()}) > 1):
+        raise ValueError(
+            "Expected several sources to be arrays, all with sample weights or none; received "
+            f"{ {name: _name(one) for name, one in sources.items()} }."
+        )
     few = None
     if labelled_target is not None:
-        sizes["few"] = labelled_target_batch_size
-        few = _checked_few(labelled_target, source, labelled_target_batch_size, classes, datasets)
+        few = _checked_few(labelled_target, first, labelled_target_batch_size, classes, datasets)
     seed = int(np.random.default_rng(seed).integers(2**31))
     if datasets:
-        return _from_datasets(source, target, sizes, seed, shuffle_buffer, augment)
-    return _from_arrays(source, target, few, sizes, seed, augment)
+        return _from_datasets(first, target, sizes, seed, shuffle_buffer, augment)
+    labelled = sorted(((one, share) for one in sources.values()), key=lambda pair: -gate.length(pair[0]))
+    labelled += [] if few is None else [(few, labelled_target_batch_size)]
+    return _from_arrays(labelled, (target, sizes["target"]), seed, augment)
 
 
-def _from_arrays(source, target, few, sizes, seed, augment):
-    parts = {"source": held(source), "target": held(target)} | ({} if few is None else {"few": held(few)})
-    rows = {name: gate.length(part) for name, part in parts.items()}
-    steps = rows["source"] // sizes["source"]
+def _from_arrays(labelled, target, seed, augment):
+    """Returns batches of arrays.
+
+    Args:
+        labelled: list of pairs of `(x, y)`, or with sample weights, and the rows of it in a batch; one pass over the
+            first is an epoch.
+        target: pair of x and the rows of it in a batch.
+        seed: int.
+        augment: dict of streams to what makes them.
+    """
+    first, *others = labelled
+    parts = [(held(rows), size, gate.length(rows)) for rows, size in (first, target, *others)]
+    steps = parts[0][2] // parts[0][1]
 
     def order(rows, stream, number):
         return tf.random.experimental.stateless_shuffle(
             tf.range(rows), seed=tf.stack([tf.constant(2 * seed + stream, tf.int64), number])
         )
 
-    def going_on(name, stream, number):
+    def going_on(stream, number):
         # The passes follow each other without a gap: this one cuts its share out of those that it touches.
-        wanted = steps * sizes[name]
-        first_pass, offset = number * wanted // rows[name], number * wanted % rows[name]
-        passes = range(math.ceil(wanted / rows[name]) + 1)
-        orders = tf.concat([order(rows[name], stream, first_pass + number) for number in passes], axis=0)
+        _, size, rows = parts[stream]
+        wanted = steps * size
+        first_pass, offset = number * wanted // rows, number * wanted % rows
+        passes = range(math.ceil(wanted / rows) + 1)
+        orders = tf.concat([order(rows, stream, first_pass + number) for number in passes], axis=0)
         return orders[offset : offset + wanted]
 
     def one_pass(number):
-        index = {"source": order(rows["source"], 0, number)[: steps * sizes["source"]]}
-        index |= {name: going_on(name, stream, number) for stream, name in enumerate(parts) if stream}
-        batches = {name: tf.reshape(places, (steps, sizes[name])) for name, places in index.items()}
+        places = [order(parts[0][2], 0, number)[: steps * parts[0][1]]]
+        places += [going_on(stream, number) for stream in range(1, len(parts))]
+        batches = tuple(tf.reshape(index, (steps, size)) for index, (_, size, _) in zip(places, parts))
         return tf.data.Dataset.from_tensor_slices(batches).map(batch)
 
-    def batch(index):
-        drawn = {name: gathered(part, index[name]) for name, part in parts.items()}
-        labelled = drawn["source"]
-        if few is not None:
-            labelled = keras.tree.map_structure(lambda a, b: tf.concat([a, b], 0), labelled, drawn["few"])
-        x, *rest = labelled
-        return _viewed(x, drawn["target"], augment), *rest
+    def batch(*places):
+        source, target, *others = (gathered(part, index) for index, (part, *_) in zip(places, parts))
+        if others:
+            source = keras.tree.map_structure(lambda *rows: tf.concat(rows, 0), source, *others)
+        x, *rest = source
+        return _viewed(x, target, augment), *rest
 
     return numbered_passes(one_pass, steps)
 
@@ -179,10 +205,16 @@ def _checked_augmentation(augment):
 
 
 def _check_labels_absent(source, target):
-    source, target = (data.element_spec if isinstance(data, tf.data.Dataset) else data for data in (source, target))
-    if not isinstance(source, tuple) or len(source) not in (2, 3):
-        raise ValueError(f"Expected `source` to be (x, y) or (x, y, sample_weight); received {_name(source)}.")
-    if isinstance(target, tuple) and not isinstance(source[0], tuple):
+    *sources, target = (
+        data.element_spec if isinstance(data, tf.data.Dataset) else data
+        for data in (*(source.values() if isinstance(source, dict) else [source]), target)
+    )
+    if not sources:
+        raise ValueError("Expected at least one source; received an empty dict.")
+    for one in sources:
+        if not isinstance(one, tuple) or len(one) not in (2, 3):
+            raise ValueError(f"Expected `source` to be (x, y) or (x, y, sample_weight); received {_name(one)}.")
+    if isinstance(target, tuple) and not isinstance(sources[0][0], tuple):
         raise ValueError(
             f"Expected `target` to be x alone; received {_name(target)}. Labels of the target do not belong in "
             "training: pass them to `evaluate` after it."
@@ -225,17 +257,25 @@ def _checked_few(few, source, size, classes, datasets):
         )
     names = ("labelled target", "labels of the target", "weights of the target")
     few, sample = _checked(few, names, 1)
-    _check_kinds(source, few, "labelled_target")
+    _check_kinds({"source": source, "labelled_target": few})
     gate.check_classes(sample[1], classes, "labels of the target")
     return few
 
 
-def _check_kinds(source, other, name):
-    kinds = [keras.tree.map_structure(lambda a: f"{a.shape[1:]} {gate.kind(a)}", part) for part in (source, other)]
+def _names(source):
+    """Returns what errors call the parts of a source."""
+    return (
+        ("source", "source labels", "source weights")
+        if source == "source"
+        else (source, f"labels of {source}", f"weights of {source}")
+    )
+
+
+def _check_kinds(two):
+    names = " and ".join(f"`{name}`" for name in two)
+    kinds = [keras.tree.map_structure(lambda a: f"{a.shape[1:]} {gate.kind(a)}", part) for part in two.values()]
     if kinds[0] != kinds[1]:
-        raise ValueError(
-            f"Expected `source` and `{name}` of one structure, shape and dtype; received {kinds[0]} and {kinds[1]}."
-        )
+        raise ValueError(f"Expected {names} of one structure, shape and dtype; received {kinds[0]} and {kinds[1]}.")
 
 
 def _name(structure):

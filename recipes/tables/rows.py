@@ -45,7 +45,7 @@ def adapt_digits(results):
 
 def adapt_domains(results):
     """What adapts features between the domains of a data set, by pair, and means over the pairs."""
-    for place, (case, record) in enumerate(records(results / "adapt_domains", "pacs")):
+    for place, (case, record) in enumerate(records(results / "adapt_domains", "pacs", "office_caltech")):
         arms = list(record["means"])
         yield from header("case", "pair", *(METHODS.get(arm, arm) for arm in arms), below=place > 0)
         for pair, report in record["reports"].items():
@@ -233,6 +233,18 @@ def train_table(results):
             yield row(case, task, report["metric"], *arms, f"{interval(gain._asdict())}, {gain.verdict}")
 
 
+def adapt_table(results):
+    """A task of a table, learned from some origins and told for another one; r2 in % of the variance."""
+    yield from header("case", "arm", "metric", "sources", "target", "gain", "verdict")
+    for case, report in records(results / "adapt_table"):
+        name, gains = report["extra"]["metric"], report["gains"]
+        for arm in report["runs"]:
+            cells = [spread_of(report, arm, f"{side}_{name}") for side in ("source", "target")]
+            told = (interval(gains[arm]), verdict(report, arm)) if arm in gains else ("", "")
+            told = ("", "baseline") if arm == report["baseline"] else told
+            yield row(case, METHODS.get(arm, arm), name, *cells, *told)
+
+
 def balance_tasks(results):
     """Two tasks by each weighting, their mean change against single-task models, the gain over equal weights."""
     yield from header("pair", "weights", "first task", "second task", "change", "gain over equal", "verdict")
@@ -283,7 +295,7 @@ TABLES = {
     table.__name__: table
     for table in (
         commands,
-        *(adapt_digits, adapt_domains, adapt_blocks, adapted_epochs, adapt_photos),
+        *(adapt_digits, adapt_domains, adapt_blocks, adapted_epochs, adapt_photos, adapt_table),
         *(tune_photos, finetune_strategies),
         *(learn_episodes, learn_photos, learn_to_adapt),
         *(maml_sinusoid, pretrain_views, pretrain_colours),

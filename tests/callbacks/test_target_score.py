@@ -32,6 +32,15 @@ def test_logs_are_the_scores_of_each_epoch():
     np.testing.assert_allclose([logs[name][-1] for name in NAMES], expected, rtol=1e-4)
 
 
+def test_the_distance_is_that_of_the_served_features():
+    x, _ = toy.batch()
+    model, logs = trained(kt.callbacks.TargetScore(x["target"], collapse=0.0, source=x["source"]))
+    features = [model.encoder.predict(rows, verbose=0) for rows in (x["source"], x["target"])]
+    features = [of[np.random.default_rng(0).permutation(len(of))] for of in features]  # on which the folds depend
+    assert len(logs["domain_distance"]) == 2
+    assert logs["domain_distance"][-1] == kt.metrics.proxy_a_distance(*features) > 0
+
+
 def test_early_stopping_can_monitor_it():
     stop = keras.callbacks.EarlyStopping("target_information", mode="max", patience=1, min_delta=10)
     _, logs = trained(kt.callbacks.TargetScore(toy.batch()[0]["target"], collapse=0.0), stop, epochs=5)

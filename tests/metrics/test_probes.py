@@ -125,3 +125,15 @@ def test_head_answers_as_the_probe_does(classes):
     assert head.name == "logits"
     logits = np.array(head(x * 2 + 3))
     np.testing.assert_allclose(special.softmax(logits, axis=-1), probe.predict_proba(x * 2 + 3), atol=1e-5)
+
+
+def test_a_probe_of_features_as_they_are():
+    """Columns that are not standardised keep their scale: the regression is scikit-learn's on the rows themselves."""
+    rng = np.random.default_rng(0)
+    x = (rng.normal(size=(60, 4)) * [9.0, 1.0, 0.1, 0.1] + 3.0).astype("float32")
+    y = (x[:, 2] > 3).astype(int) + (x[:, 0] > 5)
+    probe, _ = metrics.tuned_probe(x, y, penalties=(0.1,), standardise=False)
+    expected = linear_model.LogisticRegression(C=0.1, max_iter=300).fit(x, y).predict_proba(x)
+    np.testing.assert_allclose(probe.predict_proba(x), expected, atol=1e-4)
+    logits = np.asarray(metrics.probe_head(probe)(x))
+    np.testing.assert_allclose(special.softmax(logits, axis=1), probe.predict_proba(x), atol=1e-5)

@@ -493,3 +493,60 @@ def test_a_layer_draws_for_each_row_and_each_pass():
 def test_what_is_no_augmentation(augment, message):
     with pytest.raises(ValueError, match=message):
         kt.streams.domains(labelled(16), rows(16), batch_size=4, augment=augment)
+
+
+# Several sources.
+
+
+def sources():
+    one, other = labelled(20), labelled(53)
+    return {"small": one, "large": (other[0] + 100, other[1])}
+
+
+def test_each_batch_holds_as_many_rows_of_each_source():
+    stream = kt.streams.domains(sources(), rows(16), batch_size=8, seed=0, check_range=False)
+    passes = epochs(stream, 3)
+    assert [len(epoch) for epoch in passes] == [53 // 4] * 3  # a pass over the largest
+    of_small = []
+    for epoch in passes:
+        numbers = np.array(seen(epoch, "source")).reshape(-1, 8)
+        large = numbers[numbers >= 100]
+        assert ((numbers < 100).sum(1) == 4).all() and len(set(large)) == len(large) == 52
+        of_small += numbers[numbers < 100].tolist()
+        labels = np.concatenate([y for _, y in epoch])
+        np.testing.assert_array_equal(labels, numbers.ravel() % 100 % 7)  # the label of each row goes with it
+    counts = collections.Counter(of_small)
+    assert len(counts) == 20 and max(counts.values()) - min(counts.values()) <= 1  # it goes on where it stopped
+
+
+def test_few_labelled_rows_of_the_target_join_several_sources():
+    few = (rows(3, first=900), np.zeros(3, "int32"))
+    arguments = {"labelled_target": few, "labelled_target_batch_size": 2, "check_range": False}
+    stream = kt.streams.domains(sources(), rows(16), 8, seed=0, **arguments)
+    numbers = np.array(seen(epochs(stream)[0], "source")).reshape(-1, 10)
+    assert ((numbers >= 900).sum(1) == 2).all()
+
+
+@pytest.mark.parametrize(
+    "source, batch_size, said",
+    [
+        ({}, 8, "at least one source; received an empty dict"),
+        (sources(), 7, "multiple of the number of sources, 2, .* received 7"),
+        ({"one": labelled(20), "other": dataset(labelled(20))}, 8, "several sources to be arrays"),
+        ({"one": labelled(20), "other": (*labelled(20), np.ones(20, "float32"))}, 8, "all with sample weights or none"),
+        (
+            {"one": labelled(20), "other": (rows(20)[:, :1], labelled(20)[1])},
+            8,
+            "`other` and `target` of one structure",
+        ),
+        ({"one": labelled(20), "other": labelled(3)}, 8, "one batch of 4 rows in `other`; received 3"),
+        (
+            {"one": labelled(20), "other": (rows(20), np.full(20, 9))},
+            8,
+            "labels from 0 to 6; received labels from 9 to 9",
+        ),
+    ],
+)
+def test_sources_that_do_not_go_together_are_refused(source, batch_size, said):
+    with pytest.raises(ValueError, match=said):
+        kt.streams.domains(source, rows(16), batch_size, classes=7, check_range=False)

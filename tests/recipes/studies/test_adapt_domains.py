@@ -61,6 +61,24 @@ def test_the_score_chooses_in_each_pair_and_the_oracle_is_the_best():
     assert found == pytest.approx({"mcc": 0.5, "dan": 0.5, "chosen": 0.4, "oracle": 0.6})
 
 
+def test_words_are_weighed_by_both_domains_and_not_standardised(tmp_path):
+    """A word of every text counts less than one of few, and rows have one length."""
+    counts = np.float32([[1, 0, 2], [1, 1, 0]]), np.float32([[1, 0, 0], [1, 3, 1]])
+    (one, _), (other, labels) = adapt_domains.words((counts[0], "labels"), (counts[1], "of the other"))
+    np.testing.assert_allclose(np.linalg.norm(np.concatenate([one, other]), axis=1), adapt_domains.LENGTH, rtol=1e-5)
+    assert one[1, 0] < one[1, 1] and labels == "of the other"
+    images, digit = kt.datasets.digits()
+    rows = images.reshape(len(images), -1)[digit < 2].astype("float32"), digit[digit < 2]
+
+    def load(config):
+        return lambda source, target: adapt_domains.pair_of(*adapt_domains.words(rows, rows))
+
+    settings = config(tmp_path, data="amazon_reviews", domains=("books", "dvd"))
+    for report in adapt_domains.main(settings, load)["reports"].values():
+        assert list(report["runs"]) == ["logistic_regression", "source_only", "mcc"]
+        assert report["means"]["logistic_regression"]["target_accuracy"] > 0.95
+
+
 @pytest.mark.parametrize("change", [{"seeds": (0,)}, {"domains": ("photo",)}, {"domains": ("books", "dvd")}])
 def test_one_seed_or_domain_is_refused_before_anything_is_read(tmp_path, change):
     with pytest.raises(ValueError, match="at least 2 seeds and 2 domains"):
