@@ -188,6 +188,63 @@ def accuracies(by_arm):
     return figure
 
 
+def matrices(by_arm):
+    """Draws the accuracy on each task (columns) after each task (rows); `{arm: array (tasks, tasks)}`."""
+    columns = min(5, len(by_arm))
+    rows = -(-len(by_arm) // columns)
+    figure = Figure(figsize=(2.6 * columns, 2.7 * rows), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    for panel in panels[len(by_arm) :]:
+        panel.axis("off")
+    for panel, (arm, matrix) in zip(panels, by_arm.items()):
+        panel.imshow(matrix, vmin=0, vmax=1, cmap="viridis")
+        for (row, column), value in np.ndenumerate(np.asarray(matrix)):
+            shade = "white" if value < 0.6 else "black"
+            panel.text(column, row, f"{100 * value:.0f}", ha="center", va="center", color=shade, fontsize=7)
+        panel.set_title(arm, fontsize=9)
+        panel.set_xlabel("accuracy on task", fontsize=8)
+        panel.set_ylabel("after task", fontsize=8)
+    return figure
+
+
+def over_time(by_arm):
+    """Draws the mean accuracy on the tasks seen so far, after each; `{arm: array (seeds, tasks, tasks)}`."""
+    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    panel = figure.subplots()
+    for number, (arm, found) in enumerate(by_arm.items()):
+        means = np.array(
+            [[100 * matrix[t, : t + 1].mean() for t in range(len(matrix))] for matrix in np.asarray(found)]
+        )
+        tasks, style = np.arange(1, means.shape[1] + 1), "-" if number < 10 else "--"
+        panel.plot(tasks, means.mean(0), f"o{style}", color=f"C{number}", markersize=3, label=arm)
+        panel.fill_between(tasks, means.min(0), means.max(0), color=f"C{number}", alpha=0.15)
+    panel.set_xticks(tasks)
+    panel.set_xlabel("tasks learned")
+    panel.set_ylabel("mean accuracy on these (%)")
+    panel.grid(alpha=0.3)
+    panel.legend(fontsize=7, ncols=2)
+    return figure
+
+
+def frontier(lines, names):
+    """Draws what is kept of an old domain against what is learned of a new one.
+
+    Args:
+        lines: `{method: [(old accuracy, new accuracy) of each strength, in their order]}`.
+        names: pair of the names of the domains.
+    """
+    figure = Figure(figsize=(6.4, 4.8), layout="constrained")
+    panel = figure.subplots()
+    for number, (method, points) in enumerate(lines.items()):
+        new, old = 100 * np.array([point[1] for point in points]), 100 * np.array([point[0] for point in points])
+        panel.plot(new, old, "o-" if len(points) > 1 else "s", color=f"C{number}", markersize=5, label=method)
+    panel.set_xlabel(f"accuracy on {names[1]}, which is new (%)")
+    panel.set_ylabel(f"accuracy on {names[0]}, which is old (%)")
+    panel.grid(alpha=0.3)
+    panel.legend(fontsize=8)
+    return figure
+
+
 def by_shots(shots, accuracies):
     """Draws accuracy against the number of examples; `accuracies` is `{arm: (shots,)}`."""
     figure = Figure(figsize=(5.4, 3.8), layout="constrained")

@@ -21,6 +21,7 @@ class Row(NamedTuple):
     draws: bool = False  # random numbers in the step, by which replicas differ from one
     attends: bool = False  # attention, which JAX has not in float16 on CPUs
     still: tuple = ()  # ends of the paths of variables that have no gradient
+    combines: bool = False  # gradients, which runs on TensorFlow
 
 
 def network(inputs, outputs, activation=None, use_bias=True):
@@ -85,6 +86,38 @@ def labelled(seed=0, shape=(FEATURES,)):
     """A plain batch, which trains and evaluates."""
     plain = domains(seed=seed, shape=shape)[1]
     return plain, plain
+
+
+def replayed(seed=0, shape=(FEATURES,), logits=False):
+    """A batch of the present task, and rows of former ones with their labels; `logits`: and what was said of them."""
+    (x, labels), (plain, _) = domains(seed=seed, shape=shape)
+    memory = {"x": x["target"], "y": (np.arange(len(x["target"])) % CLASSES).astype("int32")}
+    if logits:
+        memory["logits"] = np.random.default_rng(seed).normal(size=(len(x["target"]), CLASSES)).astype("float32")
+        memory["logits"][:, -1] = np.nan  # a class that came later
+    return ({"current": x["source"], "memory": memory}, labels), (plain, labels)
+
+
+def with_logits(seed=0, shape=(FEATURES,)):
+    return replayed(seed, shape, logits=True)
+
+
+def remembering(model):
+    """A model of continual learning as it is after a task of all classes but the last."""
+    rng = np.random.default_rng(0)
+    model.seen.assign([5] * (model.classes - 1) + [0])
+    for kept in (getattr(model, name, []) for name in ("information", "importance")):
+        for v in kept:
+            v.assign(0.2 * rng.random(v.shape))
+    for anchor, v in zip(getattr(model, "anchors", []), model.protected()):
+        anchor.assign(v + 0.3 * rng.normal(size=v.shape))
+    for former in (getattr(model, name, None) for name in ("former_encoder", "former_head")):
+        for v in former.weights if former is not None else []:
+            v.assign(v + 0.1 * rng.random(v.shape))
+    if hasattr(model, "nearest"):
+        model.nearest.means.assign(rng.normal(size=model.nearest.means.shape))
+        model.nearest.there.assign(np.ones(model.classes))
+    return model
 
 
 def episode_batch(seed=0, shots=2, queries=3, episodes=4, shape=(FEATURES,)):
@@ -269,6 +302,11 @@ def methods(encoder, adaptable, projector, free_projector, vit, image_networks, 
     on_domains, on_labels, on_views = domains(shape=shape), labelled(shape=shape), views(shape=shape)
     on_episodes = episode_batch(shape=shape)
     ramp = kt.schedules.DannRamp(20)
+
+    def continual(name, *arguments, **more):
+        return compiled(remembering(getattr(m, name)(encoder(), head(), *arguments, **more)))
+
+    on_memory = replayed(shape=shape)
     return {
         "DANN": Row(lambda: compiled(m.DANN(encoder(), head(), discriminator(), reversal=ramp)), *on_domains),
         "DeepCORAL": Row(lambda: compiled(m.DeepCORAL(encoder(), head(), coral_weight=100.0)), *on_domains),
@@ -292,6 +330,15 @@ def methods(encoder, adaptable, projector, free_projector, vit, image_networks, 
         "Distillation": Row(
             lambda: compiled(m.Distillation(encoder(), head(), keras.Sequential([encoder(), head()]))), *on_labels
         ),
+        "EWC": Row(lambda: continual("EWC", 2.0), *on_labels),
+        "SynapticIntelligence": Row(lambda: continual("SynapticIntelligence", 2.0), *on_labels, combines=True),
+        "MAS": Row(lambda: continual("MAS", 2.0), *on_labels),
+        "LwF": Row(lambda: continual("LwF"), *on_labels),
+        "ExperienceReplay": Row(lambda: continual("ExperienceReplay", 9), *on_memory),
+        "AGEM": Row(lambda: continual("AGEM", 9), *on_memory, combines=True),
+        "DERpp": Row(lambda: continual("DERpp", 9), *with_logits(shape=shape)),
+        "ICaRL": Row(lambda: continual("ICaRL", 9), *on_memory),
+        "GDumb": Row(lambda: continual("GDumb", 9), *on_labels),
         "PrototypicalNetwork": Row(lambda: compiled(m.PrototypicalNetwork(deep_encoder(free_projector))), *on_episodes),
         "MatchingNetwork": Row(lambda: compiled(m.MatchingNetwork(deep_encoder(), cosine=True)), *on_episodes),
         "MAML": Row(lambda: compiled(m.MAML(classifier(), steps=2, learn_rates=True)), *on_episodes),

@@ -28,10 +28,12 @@ from tests.contract import (
     labelled_views,
     network,
     of_tasks,
+    replayed,
     target_alone,
     tasks,
     unlabelled_domains,
     views,
+    with_logits,
 )
 
 
@@ -55,7 +57,9 @@ def mirrored():
 def streams(row):
     """The names of the streams, and whether there are labels, or of which tasks."""
     x, y = row.batch
-    return (*(sorted(x) if isinstance(x, dict) else ()), *(y if isinstance(y, dict) else [y is not None]))
+    names = sorted(x) if isinstance(x, dict) else ()
+    inside = [name for name in ("logits",) if "memory" in names and name in x["memory"]]
+    return (*names, *inside, *(y if isinstance(y, dict) else [y is not None]))
 
 
 DRAW = {
@@ -66,6 +70,8 @@ DRAW = {
     ("source", "target", False): unlabelled_domains,
     ("target", False): target_alone,
     ("query", "support", True): episode_batch,
+    ("current", "memory", True): replayed,
+    ("current", "memory", "logits", True): with_logits,
     ("view_1", "view_2", False): views,
     ("view_1", "view_2", True): labelled_views,
 }

@@ -7,7 +7,8 @@ from tests.contract import METHODS, ON_IMAGES
 
 ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
 CHECKS = [check for check in kt.testing.MODEL_CHECKS if check is not kt.testing.check_export]
-ROWS = {**METHODS, **{f"{name} on images": row for name, row in ON_IMAGES.items() if ON_TENSORFLOW}}
+ROWS = {name: row for name, row in METHODS.items() if ON_TENSORFLOW or not row.combines}
+ROWS |= {f"{name} on images": row for name, row in ON_IMAGES.items() if ON_TENSORFLOW}
 
 
 @pytest.fixture(scope="module", params=ROWS)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import keras_transfer as kt
 from tests import contract, oracles
-from tests.contract import CLASSES, DIM, FEATURES, encoder, free_projector, network, projector
+from tests.contract import CLASSES, DIM, FEATURES, encoder, free_projector, network, projector, remembering
 
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="steps are traced on other backends")
 
@@ -207,6 +207,19 @@ def target_alone(draw, loss):
     return Batch(
         {"target": x}, y, joined(bad, "at least 2 rows" if rows < 2 else None, None if y is None else "labels")
     )
+
+
+@st.composite
+def rehearsal(draw, loss, logits=False):
+    """Rows of the present task and of a buffer."""
+    rows, kept = draw(sizes), draw(sizes)
+    (now, bad_now), (y, bad_y) = draw(inputs(rows, name="current|[Ii]nput")), draw(targets(loss, (rows,)))
+    (then, bad_then), (labels, bad_labels) = draw(inputs(kept, name="memory|[Ii]nput")), draw(targets(loss, (kept,)))
+    memory = {"x": then, "y": labels}
+    if logits:
+        memory["logits"] = draw(cells((kept, CLASSES), "float32", scales=(1.0,)))
+        memory["logits"][draw(st.integers(0, kept - 1)) :] = np.nan  # rows that nothing was said of
+    return Batch({"current": now, "memory": memory}, y, joined(bad_now, bad_then, bad_y, bad_labels))
 
 
 @st.composite
@@ -406,6 +419,48 @@ def distillation(model, x, y, loss):
     }
 
 
+def of_labels(model, x, y, loss):
+    """The loss of plain batches."""
+    return {"task": (1.0, loss.value(real(y), run(chain(model.encoder, model.head), x)))}
+
+
+def anchored(model, x, y, loss):
+    kept = model.information if hasattr(model, "information") else model.importance
+    triples = zip(*([real(v) for v in part] for part in (model.protected(), kept, model.anchors)))
+    pull = sum((strength * (w - anchor) ** 2).sum() for w, strength, anchor in triples) / 2
+    return {**of_labels(model, x, y, loss), "anchor": (2.0, pull)}
+
+
+def lwf(model, x, y, loss):
+    known = real(model.seen) > 0
+    sides = [run(chain(*pair), x)[:, known] for pair in (
+        (model.former_encoder, model.former_head), (model.encoder, model.head))]  # fmt: skip
+    return {**of_labels(model, x, y, loss), "distillation": (1.0, oracles.distillation(*sides, 2.0))}
+
+
+def rehearsed(model, x, y, loss):
+    """The losses of the present rows and of those of the buffer."""
+    now, then = run(chain(model.encoder, model.head), x["current"], x["memory"]["x"])
+    return (1.0, loss.value(real(y), now)), (1.0, loss.value(real(x["memory"]["y"]), then))
+
+
+def derpp(model, x, y, loss):
+    task, replay = rehearsed(model, x, y, loss)
+    apart = (run(chain(model.encoder, model.head), x["memory"]["x"]) - real(x["memory"]["logits"])) ** 2
+    return {"task": task, "replay": (0.5, replay[1]), "logits": (0.5, np.where(np.isnan(apart), 0, apart).mean())}
+
+
+def icarl(model, x, y, loss):
+    rows = [x["current"], x["memory"]["x"]]
+    labels = np.concatenate([real(part).reshape(-1) for part in (y, x["memory"]["y"])]).astype(int)
+    logits = np.concatenate(run(chain(model.encoder, model.head), *rows))
+    former = 1 / (1 + np.exp(-np.concatenate(run(chain(model.former_encoder, model.former_head), *rows))))
+    known = real(model.seen) > 0
+    crossentropy = [np.logaddexp(0, logits) - target * logits for target in (np.eye(CLASSES)[labels], former)]
+    parts = crossentropy[0][:, ~known], crossentropy[1][:, known]
+    return dict(zip(("classification", "distillation"), ((1.0, part.sum(axis=1).mean()) for part in parts)))
+
+
 def of_views(terms):
     def of_projections(model, x, y, loss):
         projections = run(chain(model.encoder, model.projector), x["view_1"], x["view_2"])
@@ -564,6 +619,28 @@ METHODS = {
     "SHOT": Method(lambda n: m.SHOT(encoder(), head(CLASSES)), target_alone, shot, (None,)),
     "L2SP": Method(make_l2sp, plain, l2sp),
     "Distillation": Method(lambda n: m.Distillation(encoder(), head(n), classifier(n)), plain, distillation),
+    **{
+        name: Method(lambda n, name=name: remembering(getattr(m, name)(encoder(), head(n), 2.0)), plain, anchored)
+        for name in ("EWC", "SynapticIntelligence", "MAS")
+    },
+    "LwF": Method(lambda n: remembering(m.LwF(encoder(), head(n))), plain, lwf, ("sparse", "categorical", "several")),
+    "ExperienceReplay": Method(
+        lambda n: m.ExperienceReplay(encoder(), head(n), 9),
+        rehearsal,
+        lambda *given: dict(zip(("task", "replay"), rehearsed(*given))),
+        ("sparse",),
+    ),
+    "AGEM": Method(
+        lambda n: m.AGEM(encoder(), head(n), 9),
+        rehearsal,
+        lambda *given: dict(zip(("task", "memory"), rehearsed(*given))),
+        ("sparse",),
+    ),
+    "DERpp": Method(
+        lambda n: m.DERpp(encoder(), head(n), 9), lambda loss: rehearsal(loss, logits=True), derpp, ("sparse",)
+    ),
+    "ICaRL": Method(lambda n: remembering(m.ICaRL(encoder(), head(n), 9)), rehearsal, icarl, ("sparse",)),
+    "GDumb": Method(lambda n: m.GDumb(encoder(), head(n), 9), plain, of_labels),
     "PrototypicalNetwork": Method(
         lambda n: m.PrototypicalNetwork(keras.Sequential([encoder(), free_projector()])),
         lambda loss: episodes(loss, by_rows=True),

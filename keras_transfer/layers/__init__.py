@@ -1,4 +1,4 @@
-"""Layers that Keras does not have: gradient reversal, patches, augmentation for each image, units of several tasks."""
+"""Layers that Keras lacks: gradient reversal, patches, augmentation by image, units of several tasks, a buffer."""
 
 from keras_transfer.layers.contrastive_views import contrastive_views
 from keras_transfer.layers.cross_stitch_unit import CrossStitchUnit
@@ -7,6 +7,7 @@ from keras_transfer.layers.gradient_reversal import GradientReversal
 from keras_transfer.layers.patches import Patches, SinePositions
 from keras_transfer.layers.random_gamma import RandomGamma
 from keras_transfer.layers.random_resized_crop import RandomResizedCrop
+from keras_transfer.layers.replay_buffer import ReplayBuffer
 
 __all__ = [
     "CrossStitchUnit",
@@ -15,6 +16,7 @@ __all__ = [
     "Patches",
     "RandomGamma",
     "RandomResizedCrop",
+    "ReplayBuffer",
     "SinePositions",
     "contrastive_views",
 ]

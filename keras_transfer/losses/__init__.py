@@ -12,12 +12,14 @@ from keras_transfer.losses.negative_cosine import negative_cosine
 from keras_transfer.losses.transport import transport_plan
 from keras_transfer.losses.vicreg import vicreg
 from keras_transfer.losses.weight_sharing import trace_norm, weight_spread
+from keras_transfer.losses.within_task import TaskCrossentropy
 
 __all__ = [
     "CORAL",
     "MCC",
     "MMD",
     "DistillationLoss",
+    "TaskCrossentropy",
     "barlow_twins",
     "coral",
     "distillation",

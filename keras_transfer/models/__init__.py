@@ -18,6 +18,15 @@ from keras_transfer.models.adaptation.shot import SHOT
 from keras_transfer.models.adaptation.target_terms import TargetTerms
 from keras_transfer.models.adaptation.tent import tent
 from keras_transfer.models.adaptation.wdgrl import WDGRL
+from keras_transfer.models.continual.agem import AGEM
+from keras_transfer.models.continual.derpp import DERpp
+from keras_transfer.models.continual.ewc import EWC
+from keras_transfer.models.continual.experience_replay import ExperienceReplay
+from keras_transfer.models.continual.gdumb import GDumb
+from keras_transfer.models.continual.icarl import ICaRL
+from keras_transfer.models.continual.lwf import LwF
+from keras_transfer.models.continual.mas import MAS
+from keras_transfer.models.continual.synaptic_intelligence import SynapticIntelligence
 from keras_transfer.models.finetuning.distillation import Distillation
 from keras_transfer.models.finetuning.l2sp import L2SP
 from keras_transfer.models.meta.anil import ANIL
@@ -41,15 +50,18 @@ from keras_transfer.models.selfsupervised.vicreg import VICReg
 
 __all__ = [
     "ADDA",
+    "AGEM",
     "ANIL",
     "BYOL",
     "CDAN",
     "DAN",
     "DANN",
+    "EWC",
     "JAN",
     "L2SP",
     "MAE",
     "MAML",
+    "MAS",
     "MCD",
     "MDD",
     "SHOT",
@@ -58,9 +70,14 @@ __all__ = [
     "BarlowTwins",
     "CrossStitch",
     "DeepCORAL",
+    "DERpp",
     "DeepJDOT",
     "Distillation",
+    "ExperienceReplay",
+    "GDumb",
+    "ICaRL",
     "Inpainting",
+    "LwF",
     "MatchingNetwork",
     "MixtureOfExperts",
     "ProgressiveExtraction",
@@ -72,6 +89,7 @@ __all__ = [
     "SimSiam",
     "SoftSharing",
     "SupCon",
+    "SynapticIntelligence",
     "TargetTerms",
     "VICReg",
     "adabn",

@@ -1,7 +1,5 @@
 """The stream of domain adaptation: labelled sources, unlabelled target, and what few labels the target may have."""
 
-import math
-
 import keras
 import numpy as np
 import tensorflow as tf
@@ -10,7 +8,7 @@ from keras_transfer.checks import check_finite
 from keras_transfer.stored_rows import StoredRows
 from keras_transfer.streams import gate
 from keras_transfer.streams.gathered import gathered, held
-from keras_transfer.streams.passes import numbered_passes
+from keras_transfer.streams.passes import going_on, numbered_passes, shuffled
 from keras_transfer.streams.prefetched import prefetched
 
 
@@ -132,23 +130,10 @@ def _from_arrays(labelled, target, seed, augment):
     parts = [(held(rows), size, gate.length(rows)) for rows, size in (first, target, *others)]
     steps = parts[0][2] // parts[0][1]
 
-    def order(rows, stream, number):
-        return tf.random.experimental.stateless_shuffle(
-            tf.range(rows), seed=tf.stack([tf.constant(2 * seed + stream, tf.int64), number])
-        )
-
-    def going_on(stream, number):
-        # The passes follow each other without a gap: this one cuts its share out of those that it touches.
-        _, size, rows = parts[stream]
-        wanted = steps * size
-        first_pass, offset = number * wanted // rows, number * wanted % rows
-        passes = range(math.ceil(wanted / rows) + 1)
-        orders = tf.concat([order(rows, stream, first_pass + number) for number in passes], axis=0)
-        return orders[offset : offset + wanted]
-
     def one_pass(number):
-        places = [order(parts[0][2], 0, number)[: steps * parts[0][1]]]
-        places += [going_on(stream, number) for stream in range(1, len(parts))]
+        places = [shuffled(parts[0][2], 2 * seed, number)[: steps * parts[0][1]]]
+        for stream, (_, size, rows) in enumerate(parts[1:], 1):
+            places.append(going_on(rows, steps * size, 2 * seed + stream, number))
         batches = tuple(tf.reshape(index, (steps, size)) for index, (_, size, _) in zip(places, parts))
         return tf.data.Dataset.from_tensor_slices(batches).map(batch)
 

@@ -1,8 +1,38 @@
 """A dataset that is another one in each pass."""
 
+import math
+
 import tensorflow as tf
 
 from keras_transfer.streams.prefetched import prefetched
+
+
+def shuffled(rows, seed, number):
+    """Returns the places of all rows in the order of a pass.
+
+    Args:
+        rows: int, the number of rows.
+        seed: int.
+        number: int64 scalar tensor, of the pass.
+    """
+    return tf.random.experimental.stateless_shuffle(tf.range(rows), tf.stack([tf.constant(seed, tf.int64), number]))
+
+
+def going_on(rows, wanted, seed, number):
+    """Returns the places of an epoch's rows where passes follow each other without a gap, each in an order of its own.
+
+    Args:
+        rows: int, the number of rows.
+        wanted: int, how many an epoch takes.
+        seed: int.
+        number: int64 scalar tensor, of the epoch.
+
+    Returns:
+        Integer tensor `(wanted,)`: the epoch's share, cut out of the passes that it touches.
+    """
+    first_pass, offset = number * wanted // rows, number * wanted % rows
+    passes = range(math.ceil(wanted / rows) + 1)
+    return tf.concat([shuffled(rows, seed, first_pass + one) for one in passes], axis=0)[offset : offset + wanted]
 
 
 def numbered_passes(make, steps):
