@@ -24,12 +24,14 @@ class Signature(NamedTuple):
             join the requests of several clients; an episode is no such request.
         expected: function from a request to what `answer` shall return to it, or a part of that, by way of the model's
             own `predict`; None: there is no such way. An export is verified against it too.
+        classes: list of names of the classes that `class_id` numbers here, where they are not those of the export.
     """
 
     answer: Callable
     request: dict
     rowwise: bool = True
     expected: Callable | None = None
+    classes: list | None = None
 
 
 def named(x, names="images"):

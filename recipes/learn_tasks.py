@@ -33,11 +33,12 @@ BASELINES = ("naive", "lower_rate", "interpolation", "l2")
 UPPER = ("joint", "cumulative")
 METHODS = ("ewc", "si", "mas", "lwf", "replay", "agem", "derpp", "icarl", "gdumb")
 STRENGTHS = {
-    "class": {"l2": 1.0, "ewc": 1e4, "si": 1e2, "mas": 1.0, "lwf": 1.0, "replay": 1.0, "derpp": 0.5, "icarl": 1.0},
-    "task": {"l2": 1.0, "ewc": 1e4, "si": 1e2, "mas": 1.0, "lwf": 1.0, "replay": 1.0, "derpp": 0.5},
-    "domain": {"l2": 1.0, "ewc": 1e5, "si": 1e3, "mas": 1e2, "lwf": 1.0, "replay": 1.0, "derpp": 0.5},
+    "class": {"l2": 1.0, "ewc": 1e9, "si": 1e5, "mas": 1e2, "lwf": 1.0, "replay": 4.0, "derpp": 0.5, "icarl": 1.0},
+    "task": {"l2": 1.0, "ewc": 1e4, "si": 1e2, "mas": 0.3, "lwf": 0.5, "replay": 1.0, "derpp": 0.5},
+    "domain": {"l2": 1.0, "ewc": 1e9, "si": 1e4, "mas": 1e2, "lwf": 1.0, "replay": 3.0, "derpp": 0.5},
     "permuted": {"l2": 1.0, "ewc": 1e2, "si": 1e1, "mas": 1e-1, "lwf": 1.0, "replay": 1.0, "derpp": 0.5},
 }
+RATES = {("class", "replay"): 0.3}  # what the learning rate is multiplied by
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,7 +136,7 @@ def learn(config, arm, seed, tasks, tests):
     """Trains an arm on all tasks in their order; returns what was found, and its model."""
     keras.utils.set_random_seed(seed)
     start, (encoder, head) = time.perf_counter(), build(config, tasks[0][0].shape[1])
-    rate = config.learning_rate * (0.1 if arm == "lower_rate" else 1)
+    rate = config.learning_rate * (0.1 if arm == "lower_rate" else RATES.get((config.scenario, arm), 1))
     model = compiled(config, make(config, arm, encoder, head, len(tasks)), rate)
     matrix, former = [], None
 

@@ -315,12 +315,12 @@ def _compare(job, exported, digests, tolerance):
         (predicted, 10, " from model.predict", from_predict),
     ):
         for key, truth in truths.items():
-            difference = _difference(key, exported, answers, truth, classes)
+            signature = key[0].partition("/")[2]
+            difference = _difference(key, exported, answers, truth, job.signatures[signature].classes or classes)
             sizes = np.abs(truth[np.isfinite(truth)]) if truth.dtype.kind == "f" else np.ones(1)
             scale = np.max(sizes[sizes < 1e8], initial=1.0)  # -1e9 is the logit of a class that is not there
             if not difference <= factor * tolerance * scale:
                 wrong.append(f"{'/'.join(key)} differs by {difference:.3g}{told}")
-            signature = key[0].partition("/")[2]
             found[signature] = max(found.get(signature, 0.0), difference)
     layers = [part for part in job.owners if isinstance(part, keras.Layer)]
     paths = {id(weight.value): weight.path for layer in layers for weight in layer.variables}

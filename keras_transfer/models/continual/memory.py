@@ -3,7 +3,8 @@
 import numpy as np
 
 from keras_transfer.batches import check_labels
-from keras_transfer.layers.replay_buffer import ReplayBuffer
+from keras_transfer.checks import check_choice
+from keras_transfer.layers.replay_buffer import KEEPS, ReplayBuffer
 from keras_transfer.models.continual.shared import ContinualModel
 from keras_transfer.networks import run_pair
 
@@ -29,6 +30,7 @@ class MemoryModel(ContinualModel):
 
     def __init__(self, encoder, head, terms, capacity, rows_dtype, keep_rows, seed, tasks=None, logits=False, **kwargs):
         super().__init__(encoder, head, terms, tasks, **kwargs)
+        check_choice(keep_rows, "keep_rows", KEEPS)
         shape = getattr(encoder, "input_shape", None)
         if not isinstance(shape, tuple):
             raise ValueError(

@@ -128,7 +128,10 @@ class ContinualModel(TransferModel, abc.ABC):
         return larger
 
     def signatures(self, x, classes=None, prepare=None, input_name="images", outputs=None):
-        """Returns what a server answers: all classes, features, and of each task its own classes, `task_0` and on."""
+        """Returns what a server answers: all classes, features, and of each task its own classes, `task_0` and on.
+
+        A `class_id` of these numbers the classes of its task, in the order of `tasks`.
+        """
         served = super().signatures(x, classes, prepare, input_name, outputs)
         if self.tasks is None:
             return served
@@ -141,7 +144,7 @@ class ContinualModel(TransferModel, abc.ABC):
                 logits = ops.take(self(read(inputs), training=False), ops.convert_to_tensor(members), axis=-1)
                 return predicted(logits, names, stated)
 
-            served[f"task_{number}"] = Signature(answer, request)
+            served[f"task_{number}"] = Signature(answer, request, classes=names)
         return served
 
     # What methods call.
