@@ -410,7 +410,8 @@ class TransferModel(keras_internals.Trainer):
         if not self.built:  # networks may be; where there are no streams the model itself is not called
             self.build(keras.tree.map_structure(lambda part: part.shape, x))
         optimizer, replicas = self.optimizer, self._replicas
-        scale = optimizer.scale_loss(ops.ones(()))  # of float16, otherwise 1
+        scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+        scale = optimizer.scale_loss(ops.ones(())) if scaled else 1.0  # of float16
         shared = self.trainable_variables if self.shared_variables is None else list(self.shared_variables)
         own = [v for v in self.trainable_variables if not any(v is one for one in shared)]
         if not shared and not own:
@@ -431,7 +432,7 @@ class TransferModel(keras_internals.Trainer):
 
         def whole(part):
             """The gradient of the global batch, unscaled."""
-            part = ops.cast(part, "float32") / scale
+            part = ops.cast(part, "float32") / scale if scaled else ops.cast(part, "float32")
             if representation:
                 return all_rows(part)
             return tf.distribute.get_replica_context().all_reduce("sum", part) if replicas > 1 else part
@@ -439,7 +440,7 @@ class TransferModel(keras_internals.Trainer):
         def share(part, like):
             """What of an update is this replica's to apply."""
             if not representation:
-                return scale / replicas * part
+                return scale / replicas * part if scaled or replicas > 1 else part
             rows = tf.shape(like)[0]
             first = tf.distribute.get_replica_context().replica_id_in_sync_group * rows
             return ops.cast(scale * part[first : first + rows], like.dtype)

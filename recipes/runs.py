@@ -75,7 +75,7 @@ def serving(version):
 
 def settings(config):
     """Returns the settings that a record keeps: no folders of one machine, and of backbones their kind alone."""
-    kept = {name: value for name, value in _asked(config).items() if not isinstance(value, pathlib.Path)}
+    kept = {name: value for name, value in _asked(config).items() if not _paths(value)}
     if "backbone" in kept:
         kept["backbone"] = kept["backbone"].partition(":")[0]
     if kept.get("backbones"):
@@ -265,8 +265,13 @@ def check_folder(folder, option):
 def _identity(config):
     """What must be the same for one run to go on where another stopped."""
     asked = _asked(config)
-    paths = {name: str(value.resolve()) for name, value in asked.items() if isinstance(value, pathlib.Path)}
+    paths = {name: [str(path.resolve()) for path in _paths(value)] for name, value in asked.items() if _paths(value)}
     return json.loads(kt.report.to_json({**asked, **paths, "keras_transfer": kt.__version__}))
+
+
+def _paths(value):
+    """The paths that a setting is made of."""
+    return [path for path in (value if isinstance(value, tuple) else (value,)) if isinstance(path, pathlib.Path)]
 
 
 def _asked(config):

@@ -21,7 +21,7 @@ def figures(results):
     """
     parts = (
         *(_gains, _set_up, _protocols, _adaptation_steps, _adapting, _finetuning),
-        *(_maml, _hidden_patches, _pretraining, _tasks, _choosing),
+        *(_maml, _hidden_patches, _pretraining, _tasks, _choosing, _continual),
     )
     return {name: text for part in parts for name, text in part(results)}
 
@@ -143,6 +143,25 @@ def _tasks(results):
     yield "balance_tasks.rate", _same(balanced)
     shared = _read(results, "train_tasks/multi_fashion_shared_encoder_equal")
     yield "multi_fashion.rate", _same(shared["rates"].values())
+
+
+def _continual(results):
+    measured = _read(results, "continual")
+    for network, found in measured["fisher"].items():
+        for other, compared in found["times_faster_than"].items():
+            yield f"fisher.{network}.{other}", f"{compared['ratio']:.0f}"
+    for method, compared in measured["steps"]["against_plain"].items():
+        yield f"continual.step.{method}", f"{compared['ratio']:.2f}"
+    reports = dict(records(results / "learn_tasks"))
+    yield "learn_tasks.seeds", _same(len(_settings(report)["seeds"]) for report in reports.values())
+    yield "learn_tasks.steps", _same(_settings(report)["steps"] for report in reports.values())
+    for arm in ("naive", "replay", "derpp"):
+        accuracy = reports["mnist_class"]["means"][arm]["accuracy"]
+        yield f"mnist_class.{arm}", f"{100 * accuracy:.1f}"
+    yield (
+        "learn_domains.seeds",
+        _same(len(_settings(record)["seeds"]) for _, record in records(results / "learn_domains")),
+    )
 
 
 def _choosing(results):

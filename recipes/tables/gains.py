@@ -6,13 +6,14 @@ import statistics
 from typing import NamedTuple
 
 import keras_transfer as kt
-from keras_transfer.recipes.tables.rows import METHODS, records, verdict
+from keras_transfer.recipes.tables.rows import CONTINUAL, METHODS, records, verdict
 
 FAMILIES = {
     "adaptation": "Domain adaptation",
     "finetuning": "Fine-tuning with few labels",
     "self_supervised": "Encoders from unlabelled images",
     "multitask": "Several tasks in one encoder",
+    "continual": "One domain after another",
     "weightings": "Weightings of two tasks",
 }
 PACS = {"photo": "photographs", "art_painting": "paintings", "cartoon": "cartoons"}
@@ -31,9 +32,11 @@ CASES = {
     "fashion_mnist_mae, 60": "garments, 60 labels a class, MAE",
     "glyphs_shared_encoder_equal": "letters",
     "multi_fashion_shared_encoder_equal": "two garments",
+    "digits": "printed, then handwritten digits",
 }
 ARMS = {
     **METHODS,
+    **CONTINUAL,
     "tuned": "chosen by cross-validation",
     "half": "upper half",
     "half_interpolated": "upper half, interpolated",
@@ -91,6 +94,8 @@ def measured(results):
         for task, report in record["reports"].items():
             for gain in _gains(report, "multitask", case):
                 yield gain._replace(arm=task)
+    for case, record in records(results / "learn_domains"):
+        yield from _gains(record, "continual", case)
     for case, record in records(results / "balance_tasks"):
         yield from _gains(record["report"], "weightings", case, scale=1)
 

@@ -34,6 +34,21 @@ METHODS = {
     "logistic_regression_coral": "regression, CORAL",
 }
 
+CONTINUAL = {
+    "lower_rate": "lower rate",
+    "fewer_steps": "fewer steps",
+    "l2": "L2 to the last task",
+    "l2sp": "L2-SP",
+    "ewc": "EWC",
+    "si": "synaptic intelligence",
+    "mas": "MAS",
+    "lwf": "LwF",
+    "agem": "A-GEM",
+    "derpp": "DER++",
+    "icarl": "iCaRL",
+    "gdumb": "GDumb",
+}
+
 
 def adapt_digits(results):
     """What adapts a network of digits to another domain, on each pair: the baselines first."""
@@ -245,6 +260,45 @@ def adapt_table(results):
             yield row(case, METHODS.get(arm, arm), name, *cells, *told)
 
 
+def learn_tasks(results):
+    """Tasks one after another: accuracy on all after the last, what was forgotten, and what each was at its time."""
+    yield from header("case", "arm", "accuracy", "forgetting", "at its time", "kept, MB", "gain", "verdict")
+    first = [f"mnist_{scenario}" for scenario in ("class", "task", "domain", "permuted")]
+    for case, report in records(results / "learn_tasks", *first):
+        scores, gains = report["extra"]["scores"], report["gains"]
+        for arm in report["runs"]:
+            found = list(scores.get(arm, {}).values())
+            cells = [
+                f"{100 * statistics.mean(one[name] for one in found):.1f}" if found else ""
+                for name in ("forgetting", "plasticity")
+            ]
+            kept = report["extra"]["bytes"][arm]
+            told = (interval(gains[arm]), verdict(report, arm)) if arm in gains else ("", "")
+            told = ("", "baseline") if arm == report["baseline"] else told
+            yield row(
+                case, CONTINUAL.get(arm, arm), spread_of(report, arm, "accuracy"), *cells, _megabytes(kept), *told
+            )
+
+
+def learn_domains(results):
+    """One domain after another on a pretrained network, each arm with the strength that other splits choose."""
+    yield from header("case", "arm", "strength", "former domain", "new domain", "mean", "gain", "verdict")
+    for case, report in records(results / "learn_domains", "photo_cartoon", "art_painting_photo"):
+        extra, gains = report["extra"], report["gains"]
+        before = [f"{100 * value:.1f}" for value in extra["before"].values()]
+        yield row(case, "before the new domain", "", *before, "", "", "")
+        for arm in report["runs"]:
+            each = [spread_of(report, arm, f"{name}_accuracy") for name in extra["domains"]]
+            told = (interval(gains[arm]), verdict(report, arm)) if arm in gains else ("", "")
+            told = ("", "baseline") if arm == report["baseline"] else told
+            strength = "" if arm == "plain" else f"{extra['chosen'][arm]:g}"
+            yield row(case, CONTINUAL.get(arm, arm), strength, *each, spread_of(report, arm, "accuracy"), *told)
+
+
+def _megabytes(size):
+    return f"{size / 1e6:.1f}" if size else ""
+
+
 def balance_tasks(results):
     """Two tasks by each weighting, their mean change against single-task models, the gain over equal weights."""
     yield from header("pair", "weights", "first task", "second task", "change", "gain over equal", "verdict")
@@ -300,6 +354,7 @@ TABLES = {
         *(learn_episodes, learn_photos, learn_to_adapt),
         *(maml_sinusoid, pretrain_views, pretrain_colours),
         *(train_tasks, train_table, balance_tasks, choose_backbones),
+        *(learn_tasks, learn_domains),
     )
 }
 

@@ -55,12 +55,14 @@ class ContinualModel(TransferModel, abc.ABC):
         self.consolidated = self._kept("consolidated", (), "int32")
         self.settled_step = self._kept("settled_step", (), "int32")
 
-    def consolidate(self, x, y):
+    def consolidate(self, x, y, learned_before=False):
         """Ends a task: keeps what later tasks shall not lose.
 
         Args:
             x: inputs of the task `(rows, ...)`, an array or a dict of arrays: those that it was trained on.
             y: integer labels `(rows,)`.
+            learned_before: bool, True where the networks had learned this task when the model was made of them.
+                Otherwise a model that has not been trained is an error.
 
         Raises:
             ValueError: if the model has not been fitted since the last task ended, there are no rows, or labels are no
@@ -74,10 +76,11 @@ class ContinualModel(TransferModel, abc.ABC):
         check_labels(y, whole=True, classes=self.classes)
         y = y.astype("int32")
         step = int(ops.convert_to_numpy(self.step))
-        if self.fitted_first and step <= int(ops.convert_to_numpy(self.settled_step)):
+        if self.fitted_first and not learned_before and step <= int(ops.convert_to_numpy(self.settled_step)):
             raise ValueError(
                 "Expected `fit` on a task before `consolidate` ends it; received a model that has not been trained "
-                "since it was made, or since its last task ended."
+                "since it was made, or since its last task ended. Where its networks had learned the task before, say "
+                "`learned_before=True`."
             )
         self.keep(x, y, self._classes_of(y))
         self.seen.assign(ops.convert_to_numpy(self.seen) + np.bincount(y, minlength=self.classes).astype("int32"))

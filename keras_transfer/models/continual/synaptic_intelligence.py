@@ -49,7 +49,7 @@ class SynapticIntelligence(ContinualModel):
         super().__init__(encoder, head, {"task": 1.0, "anchor": anchor_weight}, tasks, **kwargs)
         self.anchor_weight, self.damping = anchor_weight, check_number(damping, "damping", above=0)
         self.importance, self.anchors = self.weights_kept("importance"), self.weights_kept("anchor")
-        self.gained, self.before, self.slopes = map(self.weights_kept, ("gained", "before", "slope"))
+        self.gained, self.slopes = self.weights_kept("gained"), self.weights_kept("slope")
         for v, anchor in zip(self.protected(), self.anchors):
             anchor.assign(v)
 
@@ -66,24 +66,23 @@ class SynapticIntelligence(ContinualModel):
     def combine(self, gradients):
         """Settles the step before, remembers this one's gradient, and returns the plain sum."""
         places = [i for i, v in enumerate(self.protected()) if v.trainable]
+        overflows = isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer)
         for i, slope in zip(places, gradients["task"]):
-            self._settle(i)
-            # A gradient that overflowed under float16 moves nothing.
-            self.slopes[i].assign(ops.where(ops.isfinite(slope), slope, 0.0))
+            self._settle(i, ops.where(ops.isfinite(slope), slope, 0.0) if overflows else slope)
         return [task + anchor for task, anchor in zip(gradients["task"], gradients["anchor"])]
 
     def keep(self, x, y, classes):
         """Settles the last step, turns what was gained into importance, and begins anew."""
         for i, v in enumerate(self.protected()):
-            self._settle(i)
+            self._settle(i, ops.zeros(v.shape))
             now = ops.cast(v, "float32")
             moved = ops.square(now - self.anchors[i]) + self.damping
             self.importance[i].assign_add(ops.maximum(ops.convert_to_tensor(self.gained[i]), 0.0) / moved)
             self.anchors[i].assign(now)
             self.gained[i].assign(ops.zeros_like(now))
-            self.slopes[i].assign(ops.zeros_like(now))
 
-    def _settle(self, i):
-        now = ops.cast(self.protected()[i], "float32")
-        self.gained[i].assign_sub(self.slopes[i] * (now - self.before[i]))
-        self.before[i].assign(now)
+    def _settle(self, i, slope):
+        """Adds what the step before ends with and what this one begins with: sum_t g_t (w_t+1 - w_t), by parts."""
+        away = ops.cast(self.protected()[i], "float32") - self.anchors[i]
+        self.gained[i].assign_add((slope - self.slopes[i]) * away)
+        self.slopes[i].assign(slope)
