@@ -7,10 +7,17 @@ are checked to be equal on the rows that all have seen.
 
 Steps of EWC, synaptic intelligence and A-GEM through `fit` against `fit` of the plain network of two layers of 400, in
 batches of 128 rows, A-GEM's with as many of the buffer, Adam and accuracy. All have learned one task before.
+
+Going on: DER++ and synaptic intelligence learn five tasks of printed digits, once in one process, and once in two, of
+which the second loads the `.keras` file of after the third task: how far the accuracies on all tasks are apart.
 Prints, and writes results/continual.json.
 """
 
 import argparse
+import json
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import keras
@@ -127,18 +134,64 @@ def steps(rounds, batches=200, rows=128):
     return {"milliseconds": timing.medians(each), "against_plain": ratios, "load_average": found.load_average}
 
 
+PAIRS = [[0, 1], [2, 3], [4, 5], [6, 7], [8, 9]]
+RESUMED = {
+    "derpp": lambda *networks: kt.models.DERpp(*networks, 500),
+    "si": lambda *networks: kt.models.SynapticIntelligence(*networks, 10.0),
+}
+
+
+def learn(model, first, last):
+    """Learns some of the tasks; returns the accuracies on all of them after each."""
+    parts = []
+    for seed, number in enumerate((5000, 1000)):
+        x, y = kt.datasets.printed_digits(number, seed=seed)
+        parts.append(kt.streams.tasks(x.reshape(number, 784).astype("float32") / 255, y, PAIRS))
+    rows = []
+    for number in range(first, last):
+        x, y = parts[0][number]
+        memory = model.memory if model.streams else None
+        stream = kt.streams.replay((x, y), memory, 64, seed=number, steps=50)
+        model.fit(stream, epochs=2, shuffle=False, verbose=0)
+        model.consolidate(x, y)
+        rows.append([model.evaluate(*test, verbose=0, return_dict=True)["accuracy"] for test in parts[1]])
+    return rows
+
+
+def resumed(name):
+    """Returns how far the accuracies of two processes are from those of one."""
+    keras.utils.set_random_seed(0)
+    model = RESUMED[name](*parts())
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(), loss, metrics=["accuracy"])
+    before = learn(model, 0, 3)
+    with tempfile.TemporaryDirectory() as folder:
+        file = f"{folder}/after_three.keras"
+        model.save(file)
+        command = [sys.executable, "-m", "benchmarks.continual", "--go-on", file]
+        printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    there, here = json.loads(printed.strip().splitlines()[-1]), learn(model, 3, 5)
+    apart = np.abs(np.subtract(there, here)).max().item()
+    return {"largest_difference": apart, "accuracies": before + here}
+
+
 def main():
     """Times all of it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7, help="timed rounds of each (default: %(default)s)")
     parser.add_argument("--output", type=Path, default=Path("results/continual.json"), help="file to write")
+    parser.add_argument("--go-on", type=Path, help="a model that has learned three tasks: learn the others, and print")
     arguments = parser.parse_args()
+    if arguments.go_on:
+        print(json.dumps(learn(keras.saving.load_model(arguments.go_on), 3, 5)))
+        return
     result = {
         "fisher": {
             "dense": fishers(dense, (784,), arguments.rounds),
             "convolutional": fishers(convolutional, (28, 28, 1), arguments.rounds),
         },
         "steps": steps(arguments.rounds),
+        "resumed": {name: resumed(name) for name in RESUMED},
         "threads": tf.config.threading.get_intra_op_parallelism_threads() or 0,
     }
     timing.write(result, arguments.output)

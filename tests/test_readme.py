@@ -153,6 +153,11 @@ GIVEN = {
         "0": "the first column of the table",
         **dict.fromkeys(("16", "15", "2"), "benchmarks/maml.py"),
     },
+    "continual": {
+        "1": "one domain",
+        **dict.fromkeys(("400", "100"), "recipes/learn_tasks.py"),
+        "128": "benchmarks/continual.py",
+    },
     "finetuning": {
         **dict.fromkeys(("10", "2"), "results/finetune_strategies/*.json"),
         "4": "keras_transfer/finetuning/tune.py",
