@@ -142,6 +142,32 @@ def check_span(pair, name, most=None):
     return tuple(value.item() if isinstance(value, np.generic) else value for value in pair)
 
 
+def check_tasks(tasks, classes=None):
+    """Checks the classes of tasks, and returns them as a list of lists.
+
+    Args:
+        tasks: list over the tasks of lists of their classes.
+        classes: int, the number of classes, or None.
+
+    Raises:
+        ValueError: if a task has no class, a class is no whole number, outside the classes, or in two tasks.
+    """
+    whole = isinstance(tasks, list | tuple) and all(isinstance(one, list | tuple | range | np.ndarray) for one in tasks)
+    if not whole or not len(tasks) or not all(map(len, tasks)):
+        raise ValueError(
+            f"Expected `tasks` to be a list of lists of classes, one for each task; received {received(tasks)}."
+        )
+    found = [[int(label) for label in one] for one in tasks]
+    every = sorted(label for one in found for label in one)
+    if len(set(every)) < len(every):
+        twice = sorted({label for label in every if every.count(label) > 1})
+        raise ValueError(f"Expected each class in one task; received {twice} in several: a label has one meaning.")
+    if every[0] < 0 or (classes is not None and every[-1] >= classes):
+        end = "" if classes is None else f" to {classes - 1}"
+        raise ValueError(f"Expected classes from 0{end} in `tasks`; received {every[0]} to {every[-1]}.")
+    return found
+
+
 def check_rows(first, second, names, axes=1):
     """Raises an error unless two batches that go through one network have one structure, and rows of one shape.
 

@@ -118,14 +118,14 @@ def split(found, seed):
     return parts
 
 
-def fit(config, model, x, y, seed, rate=1.0, steps=1.0):
-    """Trains a model on a domain, with a share of the rate and of the steps."""
+def fit(config, model, x, y, seed, rate=1.0, steps=1.0, memory=None):
+    """Trains a model on a domain, with a share of the rate and of the steps, and with rows of a buffer."""
     number = max(1, round(steps * config.steps))
     decay = keras.optimizers.schedules.CosineDecay(rate * config.learning_rate, number)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.Adam(decay), loss, metrics=["accuracy"])
-    size, memory = min(config.batch_size, len(y)), getattr(model, "memory", None)
-    model.fit(kt.streams.replay((x, y), memory, size, seed=seed, steps=number), shuffle=False, verbose=0)
+    stream = kt.streams.replay((x, y), memory, min(config.batch_size, len(y)), seed=seed, steps=number)
+    model.fit(stream, shuffle=False, verbose=0)
 
 
 def begin(config, upper, data, classes, seed):
@@ -164,7 +164,7 @@ def learn(config, arm, strength, seed, networks, data):
         if place:
             before = model.get_weights()
             shares = {"lower_rate": {"rate": strength}, "fewer_steps": {"steps": strength}}.get(arm, {})
-            fit(config, model, x, y, seed, **shares)
+            fit(config, model, x, y, seed, **shares, memory=model.memory if arm == "replay" else None)
             if arm == "interpolation":
                 model.set_weights(kt.finetuning.interpolate(before, model.get_weights(), 1 - strength))
         matrix.append(test())

@@ -11,7 +11,7 @@ import keras_transfer as kt
 
 ROOT = pathlib.Path(__file__).parent.parent
 HOUSE = [
-    ["files", "checks", "keras_internals", "stored_rows"],
+    ["files", "checks", "keras_internals", "stored_rows", "tasks"],
     ["schedules", "gradients", "batches", "networks", "signatures", "layers", "losses", "metrics", "optimizers"]
     + ["datasets", "streams", "report"],
     ["model", "backbones", "weightings", "finetuning"],

@@ -4,7 +4,6 @@ import numpy as np
 
 from keras_transfer.checks import check_choice, check_integer
 from keras_transfer.metrics.per_example import summed_powers
-from keras_transfer.networks import number_of_outputs
 
 KINDS = ("exact", "sampled", "empirical")
 
@@ -87,7 +86,8 @@ def _check_labels(x, y, kind, classes, network):
     if y is None:
         raise ValueError("Expected labels `y` for the empirical Fisher information; received None.")
     found = np.unique(np.asarray(y))
-    allowed = np.arange(number_of_outputs(network) or 1 + found.max()) if classes is None else classes
+    shape = getattr(network, "output_shape", None) or (1 + found.max(),)
+    allowed = np.arange(shape[-1]) if classes is None else classes
     if not np.isin(found, allowed).all():
         others = found[~np.isin(found, allowed)].tolist()
         raise ValueError(f"Expected labels among the classes {allowed.tolist()}; received {others}.")

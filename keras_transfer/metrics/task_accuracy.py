@@ -3,7 +3,8 @@
 import keras
 from keras import ops
 
-from keras_transfer.losses.within_task import check_tasks, within_task
+from keras_transfer.checks import check_tasks
+from keras_transfer.tasks import within_task
 
 
 @keras.saving.register_keras_serializable(package="keras_transfer")

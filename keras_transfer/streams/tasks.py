@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_transfer.losses.within_task import check_tasks
+from keras_transfer.checks import check_tasks
 from keras_transfer.streams import gate
 
 

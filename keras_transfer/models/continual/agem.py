@@ -4,7 +4,7 @@ import keras
 
 from keras_transfer.checks import check_choice
 from keras_transfer.gradients import project
-from keras_transfer.models.continual.memory import MemoryModel
+from keras_transfer.models.continual.shared import MemoryModel
 from keras_transfer.networks import PASSES
 
 

@@ -3,7 +3,7 @@
 import keras
 
 from keras_transfer.checks import check_choice, check_weight
-from keras_transfer.models.continual.memory import MemoryModel
+from keras_transfer.models.continual.shared import MemoryModel
 from keras_transfer.networks import PASSES
 
 

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_transfer.models.continual.memory import MemoryModel
+from keras_transfer.models.continual.shared import MemoryModel
 
 
 @keras.saving.register_keras_serializable(package="keras_transfer")

@@ -7,7 +7,7 @@ from keras import ops
 from keras_transfer.batches import check_shape
 from keras_transfer.checks import check_weight
 from keras_transfer.layers.prototypes import ABSENT, squared_distances
-from keras_transfer.models.continual.memory import MemoryModel
+from keras_transfer.models.continual.shared import MemoryModel
 from keras_transfer.networks import follow, follower
 
 

@@ -6,9 +6,9 @@ from keras import ops
 from keras_transfer.checks import check_weight
 from keras_transfer.losses.checks import check_temperature
 from keras_transfer.losses.distillation import distillation
-from keras_transfer.losses.within_task import NEVER
 from keras_transfer.models.continual.shared import ContinualModel
 from keras_transfer.networks import follow, follower
+from keras_transfer.tasks import NEVER
 
 
 @keras.saving.register_keras_serializable(package="keras_transfer")
