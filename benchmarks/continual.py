@@ -113,7 +113,7 @@ def steps(rounds, batches=200, rows=128):
         "plain": lambda *networks: keras.Sequential(networks),
         "ewc": lambda *networks: kt.models.EWC(*networks, 1.0),
         "si": lambda *networks: kt.models.SynapticIntelligence(*networks, 1.0),
-        "agem": lambda *networks: kt.models.AGEM(*networks, 1000),
+        "agem": lambda *networks: kt.models.AGEM(*networks, kt.layers.ReplayBuffer(1000, (784,), CLASSES)),
     }
     arms = {}
     for name, make in makers.items():
@@ -136,7 +136,7 @@ def steps(rounds, batches=200, rows=128):
 
 PAIRS = [[0, 1], [2, 3], [4, 5], [6, 7], [8, 9]]
 RESUMED = {
-    "derpp": lambda *networks: kt.models.DERpp(*networks, 500),
+    "derpp": lambda *networks: kt.models.DERpp(*networks, kt.layers.ReplayBuffer(500, (784,), CLASSES, logits=True)),
     "si": lambda *networks: kt.models.SynapticIntelligence(*networks, 10.0),
 }
 

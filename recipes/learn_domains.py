@@ -146,11 +146,13 @@ def learn(config, arm, strength, seed, networks, data):
     start, (encoder, head) = time.perf_counter(), map(kt.networks.copy_network, networks)
     kt.finetuning.freeze_batch_norm(encoder)
     classes, number = head.output_shape[-1], len(data)
-    capacity = config.per_class * classes * (number - 1)
+    memory, shape = None, next(iter(data.values()))[0][0].shape[1:]
+    if arm == "replay":
+        memory = kt.layers.ReplayBuffer(config.per_class * classes * (number - 1), shape, classes)
     made = {
         "ewc": lambda: kt.models.EWC(encoder, head, strength),
         "lwf": lambda: kt.models.LwF(encoder, head, strength),
-        "replay": lambda: kt.models.ExperienceReplay(encoder, head, capacity, strength),
+        "replay": lambda: kt.models.ExperienceReplay(encoder, head, memory, strength),
         "l2sp": lambda: kt.models.L2SP(encoder, head, strength, head_weight=0.0),
     }
     model = made.get(arm, lambda: keras.Sequential([encoder, head]))()
@@ -164,7 +166,7 @@ def learn(config, arm, strength, seed, networks, data):
         if place:
             before = model.get_weights()
             shares = {"lower_rate": {"rate": strength}, "fewer_steps": {"steps": strength}}.get(arm, {})
-            fit(config, model, x, y, seed, **shares, memory=model.memory if arm == "replay" else None)
+            fit(config, model, x, y, seed, **shares, memory=memory)
             if arm == "interpolation":
                 model.set_weights(kt.finetuning.interpolate(before, model.get_weights(), 1 - strength))
         matrix.append(test())

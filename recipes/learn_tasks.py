@@ -104,22 +104,28 @@ def build(config, dim):
     return encoder, head
 
 
-def make(config, arm, encoder, head, number):
-    """Returns the model of an arm that learns a number of tasks."""
+def buffer(config, arm, dim, classes, number):
+    """Returns the buffer of an arm that learns a number of tasks, None where it keeps no rows."""
+    if arm not in (*REPLAYED, "gdumb"):
+        return None
+    repeated = number if config.scenario in ("domain", "permuted") else 1
+    return kt.layers.ReplayBuffer(config.per_class * classes * repeated, (dim,), classes, logits=arm == "derpp")
+
+
+def make(config, arm, encoder, head, memory):
+    """Returns the model of an arm, with a buffer where it keeps rows."""
     m, tasks = kt.models, PAIRS if config.scenario == "task" else None
     strength = STRENGTHS[config.scenario].get(arm) if config.strength is None else config.strength
-    repeated = number if config.scenario in ("domain", "permuted") else 1
-    capacity = config.per_class * head.output_shape[-1] * repeated
     made = {
         "ewc": lambda: m.EWC(encoder, head, strength, tasks=tasks),
         "si": lambda: m.SynapticIntelligence(encoder, head, strength, tasks=tasks),
         "mas": lambda: m.MAS(encoder, head, strength, tasks=tasks),
         "lwf": lambda: m.LwF(encoder, head, strength, tasks=tasks),
-        "replay": lambda: m.ExperienceReplay(encoder, head, capacity, strength, tasks=tasks),
-        "agem": lambda: m.AGEM(encoder, head, capacity, tasks=tasks),
-        "derpp": lambda: m.DERpp(encoder, head, capacity, strength, strength, tasks=tasks),
-        "icarl": lambda: m.ICaRL(encoder, head, capacity, strength),
-        "gdumb": lambda: m.GDumb(encoder, head, capacity, tasks=tasks),
+        "replay": lambda: m.ExperienceReplay(encoder, head, memory, strength, tasks=tasks),
+        "agem": lambda: m.AGEM(encoder, head, memory, tasks=tasks),
+        "derpp": lambda: m.DERpp(encoder, head, memory, strength, strength, tasks=tasks),
+        "icarl": lambda: m.ICaRL(encoder, head, memory, strength),
+        "gdumb": lambda: m.GDumb(encoder, head, memory, tasks=tasks),
         "l2": lambda: m.L2SP(encoder, head, strength, head_weight=0.0),
     }
     return made.get(arm, lambda: keras.Sequential([encoder, head]))()
@@ -140,7 +146,8 @@ def learn(config, arm, seed, tasks, tests):
     keras.utils.set_random_seed(seed)
     start, (encoder, head) = time.perf_counter(), build(config, tasks[0][0].shape[1])
     rate = config.learning_rate * (0.1 if arm == "lower_rate" else RATES.get((config.scenario, arm), 1))
-    model = compiled(config, make(config, arm, encoder, head, len(tasks)), rate)
+    memory = buffer(config, arm, tasks[0][0].shape[1], head.output_shape[-1], len(tasks))
+    model = compiled(config, make(config, arm, encoder, head, memory), rate)
     matrix, former = [], None
 
     def fit(x, y, memory=None, steps=config.steps):
@@ -161,13 +168,13 @@ def learn(config, arm, seed, tasks, tests):
             break
         if arm == "gdumb":
             model.consolidate(x, y)
-            kept = model.memory.held()
+            kept = memory.held()
             fit(kept["x"], kept["y"])
         elif arm == "l2" and number:  # from where the last task left the weights
-            model = compiled(config, make(config, arm, encoder, head, len(tasks)), rate, model.optimizer)
+            model = compiled(config, make(config, arm, encoder, head, memory), rate, model.optimizer)
             fit(x, y)
         else:
-            fit(x, y, model.memory if arm in REPLAYED else None)
+            fit(x, y, memory)
             if arm in METHODS:
                 rows = np.random.default_rng(seed).permutation(len(y))
                 rows = rows[: config.information_rows] if arm in ("ewc", "mas") else rows
@@ -179,7 +186,7 @@ def learn(config, arm, seed, tasks, tests):
             former = model.get_weights()
         matrix.append(test())
     found = {"matrix": matrix, "untrained": untrained, "seconds": time.perf_counter() - start}
-    return found | {"bytes": model.memory.bytes if arm in (*REPLAYED, "gdumb") else 0}, model
+    return found | {"bytes": 0 if memory is None else memory.bytes}, model
 
 
 def main(config):

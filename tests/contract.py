@@ -102,6 +102,11 @@ def with_logits(seed=0, shape=(FEATURES,)):
     return replayed(seed, shape, logits=True)
 
 
+def buffer(shape=(FEATURES,), classes=CLASSES):
+    """A buffer of nine rows."""
+    return kt.layers.ReplayBuffer(9, shape, classes, logits=True)
+
+
 def remembering(model):
     """A model of continual learning as it is after a task of all classes but the last."""
     rng = np.random.default_rng(0)
@@ -334,11 +339,11 @@ def methods(encoder, adaptable, projector, free_projector, vit, image_networks, 
         "SynapticIntelligence": Row(lambda: continual("SynapticIntelligence", 2.0), *on_labels, combines=True),
         "MAS": Row(lambda: continual("MAS", 2.0), *on_labels),
         "LwF": Row(lambda: continual("LwF"), *on_labels),
-        "ExperienceReplay": Row(lambda: continual("ExperienceReplay", 9), *on_memory),
-        "AGEM": Row(lambda: continual("AGEM", 9), *on_memory, combines=True),
-        "DERpp": Row(lambda: continual("DERpp", 9), *with_logits(shape=shape)),
-        "ICaRL": Row(lambda: continual("ICaRL", 9), *on_memory),
-        "GDumb": Row(lambda: continual("GDumb", 9), *on_labels),
+        "ExperienceReplay": Row(lambda: continual("ExperienceReplay", buffer(shape)), *on_memory),
+        "AGEM": Row(lambda: continual("AGEM", buffer(shape)), *on_memory, combines=True),
+        "DERpp": Row(lambda: continual("DERpp", buffer(shape)), *with_logits(shape=shape)),
+        "ICaRL": Row(lambda: continual("ICaRL", buffer(shape)), *on_memory),
+        "GDumb": Row(lambda: continual("GDumb", buffer(shape)), *on_labels),
         "PrototypicalNetwork": Row(lambda: compiled(m.PrototypicalNetwork(deep_encoder(free_projector))), *on_episodes),
         "MatchingNetwork": Row(lambda: compiled(m.MatchingNetwork(deep_encoder(), cosine=True)), *on_episodes),
         "MAML": Row(lambda: compiled(m.MAML(classifier(), steps=2, learn_rates=True)), *on_episodes),

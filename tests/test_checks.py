@@ -107,7 +107,7 @@ def pair():
 
 
 def remembering():
-    return {**pair(), "capacity": 6}
+    return {**pair(), "memory": layers.ReplayBuffer(6, (8,), 3, logits=True)}
 
 
 def views():
@@ -195,9 +195,9 @@ CONSTRUCTORS = {
     models.SynapticIntelligence: (pair, ["anchor_weight"], ["damping"], [], []),
     models.MAS: (pair, ["anchor_weight"], [], [], []),
     models.LwF: (pair, ["distillation_weight"], ["temperature"], [], []),
-    models.ExperienceReplay: (remembering, ["replay_weight"], [], [], ["keep_rows", "passes"]),
-    models.AGEM: (remembering, [], [], [], ["keep_rows", "passes"]),
-    models.DERpp: (remembering, ["replay_weight", "logits_weight"], [], [], ["keep_rows", "passes"]),
+    models.ExperienceReplay: (remembering, ["replay_weight"], [], [], ["passes"]),
+    models.AGEM: (remembering, [], [], [], ["passes"]),
+    models.DERpp: (remembering, ["replay_weight", "logits_weight"], [], [], ["passes"]),
     models.ICaRL: (remembering, ["distillation_weight"], [], [], []),
     models.GDumb: (remembering, [], [], [], []),
     losses.TaskCrossentropy: (lambda: {"tasks": [[0, 1]]}, [], [], [], []),
@@ -268,7 +268,7 @@ def wrong_arguments():
     for constructor, (networks, *kinds) in CONSTRUCTORS.items():
         by_kind = dict(zip(("weight", "number", "integer", "word"), kinds))
         if networks in (pair, views, predicting, masked) or constructor.__module__.startswith("keras_transfer.models"):
-            by_kind["network"] = [name for name in networks() if name != "capacity"]
+            by_kind["network"] = [name for name in networks() if name != "memory"]
         for kind, arguments in by_kind.items():
             for argument in arguments:
                 found.append(pytest.param(constructor, argument, WRONG[kind], id=f"{constructor.__name__}-{argument}"))

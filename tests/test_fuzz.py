@@ -625,22 +625,27 @@ METHODS = {
     },
     "LwF": Method(lambda n: remembering(m.LwF(encoder(), head(n))), plain, lwf, ("sparse", "categorical", "several")),
     "ExperienceReplay": Method(
-        lambda n: m.ExperienceReplay(encoder(), head(n), 9),
+        lambda n: m.ExperienceReplay(encoder(), head(n), contract.buffer(classes=n)),
         rehearsal,
         lambda *given: dict(zip(("task", "replay"), rehearsed(*given))),
         ("sparse",),
     ),
     "AGEM": Method(
-        lambda n: m.AGEM(encoder(), head(n), 9),
+        lambda n: m.AGEM(encoder(), head(n), contract.buffer(classes=n)),
         rehearsal,
         lambda *given: dict(zip(("task", "memory"), rehearsed(*given))),
         ("sparse",),
     ),
     "DERpp": Method(
-        lambda n: m.DERpp(encoder(), head(n), 9), lambda loss: rehearsal(loss, logits=True), derpp, ("sparse",)
+        lambda n: m.DERpp(encoder(), head(n), contract.buffer(classes=n)),
+        lambda loss: rehearsal(loss, logits=True),
+        derpp,
+        ("sparse",),
     ),
-    "ICaRL": Method(lambda n: remembering(m.ICaRL(encoder(), head(n), 9)), rehearsal, icarl, ("sparse",)),
-    "GDumb": Method(lambda n: m.GDumb(encoder(), head(n), 9), plain, of_labels),
+    "ICaRL": Method(
+        lambda n: remembering(m.ICaRL(encoder(), head(n), contract.buffer(classes=n))), rehearsal, icarl, ("sparse",)
+    ),
+    "GDumb": Method(lambda n: m.GDumb(encoder(), head(n), contract.buffer(classes=n)), plain, of_labels),
     "PrototypicalNetwork": Method(
         lambda n: m.PrototypicalNetwork(keras.Sequential([encoder(), free_projector()])),
         lambda loss: episodes(loss, by_rows=True),

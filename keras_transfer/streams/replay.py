@@ -35,7 +35,7 @@ def replay(data, memory=None, batch_size=64, memory_batch_size=None, seed=None, 
     Example:
 
     ```python
-    model.fit(kt.streams.replay((x, y), model.memory, batch_size=64), epochs=5, shuffle=False)
+    model.fit(kt.streams.replay((x, y), memory, batch_size=64), epochs=5, shuffle=False)
     model.consolidate(x, y)
     ```
     """

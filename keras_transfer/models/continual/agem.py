@@ -21,12 +21,9 @@ class AGEM(MemoryModel):
     Args:
         encoder: built network from an input of one array to features `(batch, dim)`.
         head: built network from features to logits `(batch, classes)`, not probabilities.
-        capacity: int, the most rows that are kept; `model.memory.bytes` says what they take.
-        rows_dtype: str, in which inputs are kept; None: that of the encoder's input.
-        keep_rows: `"balanced"` or `"reservoir"`, see `kt.layers.ReplayBuffer`.
+        memory: `kt.layers.ReplayBuffer` for rows of the encoder's inputs and the head's classes.
         passes: how the two go through the networks: `"joint"` or `"separate"`, see `kt.networks.run_pair`; of separate
             ones each gradient takes half of the time.
-        seed: int, of what is kept.
         tasks: list over the tasks of lists of their classes (task-incremental); None: all classes are one head's.
 
     Raises:
@@ -35,10 +32,11 @@ class AGEM(MemoryModel):
     Example:
 
     ```python
-    model = kt.models.AGEM(encoder, head, capacity=1000)
+    memory = kt.layers.ReplayBuffer(1000, (28, 28, 1), classes=10)
+    model = kt.models.AGEM(encoder, head, memory)
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
     for x, y in months:
-        model.fit(kt.streams.replay((x, y), model.memory), epochs=5, shuffle=False)
+        model.fit(kt.streams.replay((x, y), memory), epochs=5, shuffle=False)
         model.consolidate(x, y)
     ```
 
@@ -46,21 +44,8 @@ class AGEM(MemoryModel):
         Chaudhry et al., Efficient Lifelong Learning with A-GEM, ICLR 2019, arXiv:1812.00420, equation 11.
     """
 
-    def __init__(
-        self,
-        encoder,
-        head,
-        capacity,
-        rows_dtype=None,
-        keep_rows="balanced",
-        passes="separate",
-        seed=0,
-        tasks=None,
-        **kwargs,
-    ):
-        super().__init__(
-            encoder, head, {"task": 1.0, "memory": 1.0}, capacity, rows_dtype, keep_rows, seed, tasks, **kwargs
-        )
+    def __init__(self, encoder, head, memory, passes="separate", tasks=None, **kwargs):
+        super().__init__(encoder, head, memory, {"task": 1.0, "memory": 1.0}, tasks, **kwargs)
         self.passes = check_choice(passes, "passes", PASSES)
 
     def loss_terms(self, x, y, outputs, sample_weight=None):

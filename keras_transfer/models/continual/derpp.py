@@ -20,13 +20,10 @@ class DERpp(MemoryModel):
     Args:
         encoder: built network from an input of one array to features `(batch, dim)`.
         head: built network from features to logits `(batch, classes)`, not probabilities.
-        capacity: int, the most rows that are kept; `model.memory.bytes` says what they take.
+        memory: `kt.layers.ReplayBuffer` for rows of the encoder's inputs and the head's classes, with `logits=True`.
         replay_weight: float or schedule, the weight of `replay`.
         logits_weight: float or schedule, the weight of `logits`.
-        rows_dtype: str, in which inputs are kept; None: that of the encoder's input.
-        keep_rows: `"balanced"` or `"reservoir"`, see `kt.layers.ReplayBuffer`.
         passes: how the two go through the networks: `"joint"` or `"separate"`, see `kt.networks.run_pair`.
-        seed: int, of what is kept.
         tasks: list over the tasks of lists of their classes (task-incremental); None: all classes are one head's.
 
     Raises:
@@ -35,10 +32,11 @@ class DERpp(MemoryModel):
     Example:
 
     ```python
-    model = kt.models.DERpp(encoder, head, capacity=1000)
+    memory = kt.layers.ReplayBuffer(1000, (28, 28, 1), classes=10, logits=True)
+    model = kt.models.DERpp(encoder, head, memory)
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
     for x, y in months:
-        model.fit(kt.streams.replay((x, y), model.memory), epochs=5, shuffle=False)
+        model.fit(kt.streams.replay((x, y), memory), epochs=5, shuffle=False)
         model.consolidate(x, y)
     ```
 
@@ -54,20 +52,19 @@ class DERpp(MemoryModel):
         self,
         encoder,
         head,
-        capacity,
+        memory,
         replay_weight=0.5,
         logits_weight=0.5,
-        rows_dtype=None,
-        keep_rows="balanced",
         passes="joint",
-        seed=0,
         tasks=None,
         **kwargs,
     ):
         replay_weight = check_weight(replay_weight, "replay_weight")
         logits_weight = check_weight(logits_weight, "logits_weight")
         terms = {"task": 1.0, "replay": replay_weight, "logits": logits_weight}
-        super().__init__(encoder, head, terms, capacity, rows_dtype, keep_rows, seed, tasks, logits=True, **kwargs)
+        super().__init__(encoder, head, memory, terms, tasks, **kwargs)
+        if not memory.logits:
+            raise ValueError("Expected a `memory` that keeps logits, `kt.layers.ReplayBuffer(..., logits=True)`.")
         self.replay_weight, self.logits_weight = replay_weight, logits_weight
         self.passes = check_choice(passes, "passes", PASSES)
 

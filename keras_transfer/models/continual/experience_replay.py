@@ -21,25 +21,23 @@ class ExperienceReplay(MemoryModel):
     Args:
         encoder: built network from an input of one array to features `(batch, dim)`.
         head: built network from features to logits `(batch, classes)`, not probabilities.
-        capacity: int, the most rows that are kept; `model.memory.bytes` says what they take.
+        memory: `kt.layers.ReplayBuffer` for rows of the encoder's inputs and the head's classes.
         replay_weight: float or schedule, the weight of `replay`.
-        rows_dtype: str, in which inputs are kept; None: that of the encoder's input.
-        keep_rows: `"balanced"`: as many of each class; `"reservoir"`: as they come. See `kt.layers.ReplayBuffer`.
         passes: how the two go through the networks: `"joint"` or `"separate"`, see `kt.networks.run_pair`.
-        seed: int, of what is kept.
         tasks: list over the tasks of lists of their classes (task-incremental); None: all classes are one head's.
 
     Raises:
-        ValueError: if a network is no Keras layer or not built, the encoder takes more than one array, the head ends in
-            a softmax or a sigmoid, the capacity is smaller than the number of classes, or a setting is out of range.
+        ValueError: if a network is no Keras layer or not built, the head ends in a softmax or a sigmoid, the buffer is
+            for other rows or classes, or a setting is out of range.
 
     Example:
 
     ```python
-    model = kt.models.ExperienceReplay(encoder, head, capacity=1000)
+    memory = kt.layers.ReplayBuffer(1000, (28, 28, 1), classes=10)
+    model = kt.models.ExperienceReplay(encoder, head, memory)
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
     for x, y in months:
-        model.fit(kt.streams.replay((x, y), model.memory), epochs=5, shuffle=False)
+        model.fit(kt.streams.replay((x, y), memory), epochs=5, shuffle=False)
         model.consolidate(x, y)
     ```
 
@@ -48,22 +46,10 @@ class ExperienceReplay(MemoryModel):
         Tiny Episodic Memories in Continual Learning, 2019, arXiv:1902.10486.
     """
 
-    def __init__(
-        self,
-        encoder,
-        head,
-        capacity,
-        replay_weight=1.0,
-        rows_dtype=None,
-        keep_rows="balanced",
-        passes="joint",
-        seed=0,
-        tasks=None,
-        **kwargs,
-    ):
+    def __init__(self, encoder, head, memory, replay_weight=1.0, passes="joint", tasks=None, **kwargs):
         replay_weight = check_weight(replay_weight, "replay_weight")
         terms = {"task": 1.0, "replay": replay_weight}
-        super().__init__(encoder, head, terms, capacity, rows_dtype, keep_rows, seed, tasks, **kwargs)
+        super().__init__(encoder, head, memory, terms, tasks, **kwargs)
         self.replay_weight, self.passes = replay_weight, check_choice(passes, "passes", PASSES)
 
     def loss_terms(self, x, y, outputs, sample_weight=None):

@@ -18,9 +18,7 @@ class GDumb(MemoryModel):
     Args:
         encoder: built network from an input of one array to features `(batch, dim)`.
         head: built network from features to logits `(batch, classes)`, not probabilities.
-        capacity: int, the most rows that are kept; `model.memory.bytes` says what they take.
-        rows_dtype: str, in which inputs are kept; None: that of the encoder's input.
-        seed: int, of what is kept.
+        memory: `kt.layers.ReplayBuffer` for rows of the encoder's inputs and the head's classes.
         tasks: list over the tasks of lists of their classes (task-incremental); None: all classes are one head's.
 
     Raises:
@@ -29,11 +27,12 @@ class GDumb(MemoryModel):
     Example:
 
     ```python
-    model = kt.models.GDumb(encoder, head, capacity=1000)
+    memory = kt.layers.ReplayBuffer(1000, (28, 28, 1), classes=10)
+    model = kt.models.GDumb(encoder, head, memory)
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
     for x, y in tasks:
         model.consolidate(x, y)
-        kept = model.memory.held()
+        kept = memory.held()
         model.fit(kept["x"], kept["y"], epochs=30)
     ```
 
@@ -46,8 +45,8 @@ class GDumb(MemoryModel):
     streams = ()
     fitted_first = False
 
-    def __init__(self, encoder, head, capacity, rows_dtype=None, seed=0, tasks=None, **kwargs):
-        super().__init__(encoder, head, {"task": 1.0}, capacity, rows_dtype, "balanced", seed, tasks, **kwargs)
+    def __init__(self, encoder, head, memory, tasks=None, **kwargs):
+        super().__init__(encoder, head, memory, {"task": 1.0}, tasks, **kwargs)
         self.start = [
             self._kept(f"start_{i}", v.shape, v.dtype) for i, v in enumerate([*encoder.weights, *head.weights])
         ]

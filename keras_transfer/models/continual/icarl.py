@@ -57,9 +57,8 @@ class ICaRL(MemoryModel):
     Args:
         encoder: built network from an input of one array to features `(batch, dim)`.
         head: built network from features to logits `(batch, classes)`, not probabilities; a logit for each class alone.
-        capacity: int, the most rows that are kept; `model.memory.bytes` says what they take.
+        memory: `kt.layers.ReplayBuffer` for rows of the encoder's inputs and the head's classes.
         distillation_weight: float or schedule, the weight of `distillation`.
-        rows_dtype: str, in which inputs are kept; None: that of the encoder's input.
 
     Raises:
         ValueError: as `kt.models.ExperienceReplay` does; in `consolidate` for a class that was consolidated before.
@@ -67,10 +66,11 @@ class ICaRL(MemoryModel):
     Example:
 
     ```python
-    model = kt.models.ICaRL(encoder, head, capacity=1000)
+    memory = kt.layers.ReplayBuffer(1000, (28, 28, 1), classes=10)
+    model = kt.models.ICaRL(encoder, head, memory)
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
     for x, y in tasks:
-        model.fit(kt.streams.replay((x, y), model.memory), epochs=5, shuffle=False)
+        model.fit(kt.streams.replay((x, y), memory), epochs=5, shuffle=False)
         model.consolidate(x, y)
     ```
 
@@ -81,10 +81,10 @@ class ICaRL(MemoryModel):
         Rebuffi et al., iCaRL: Incremental Classifier and Representation Learning, CVPR 2017, arXiv:1611.07725.
     """
 
-    def __init__(self, encoder, head, capacity, distillation_weight=1.0, rows_dtype=None, **kwargs):
+    def __init__(self, encoder, head, memory, distillation_weight=1.0, **kwargs):
         distillation_weight = check_weight(distillation_weight, "distillation_weight")
         terms = {"classification": 1.0, "distillation": distillation_weight}
-        super().__init__(encoder, head, terms, capacity, rows_dtype, "balanced", 0, **kwargs)
+        super().__init__(encoder, head, memory, terms, **kwargs)
         self.distillation_weight = distillation_weight
         self.former_encoder, self.former_head = follower(encoder), follower(head)
         self.nearest = NearestMean(self.classes, encoder.output_shape[-1], name="nearest")
@@ -123,7 +123,7 @@ class ICaRL(MemoryModel):
         again = sorted({label for label in y.tolist() if ops.convert_to_numpy(self.seen)[label]})
         if again:
             raise ValueError(f"Expected classes of one task each; received {again}, which were consolidated before.")
-        quota, held, rows = self.capacity // self.classes, self.memory.held(), {"x": [], "y": []}
+        quota, held, rows = self.memory.capacity // self.classes, self.memory.held(), {"x": [], "y": []}
         for label in range(self.classes):
             ours = held["x"][held["y"] == label]
             if label in y:

@@ -7,9 +7,9 @@ import numpy as np
 from keras import layers, ops
 
 from keras_transfer.batches import check_inputs, check_labels
-from keras_transfer.checks import check_choice, check_integer, check_tasks
+from keras_transfer.checks import check_integer, check_tasks, received, same_shape
 from keras_transfer.keras_internals import all_layers, own_parameters
-from keras_transfer.layers.replay_buffer import KEEPS, ReplayBuffer
+from keras_transfer.layers.replay_buffer import ReplayBuffer
 from keras_transfer.model import TransferModel, stated_outputs
 from keras_transfer.networks import check_logits, check_networks, copy_network, number_of_outputs, run_pair
 from keras_transfer.signatures import Signature, named, predicted, reader
@@ -117,6 +117,9 @@ class ContinualModel(TransferModel, abc.ABC):
             raise ValueError(f"Expected `tasks` as the model has them, {self.tasks}; received {tasks}.")
         own = {name: getattr(self, name) for name in self._config_names()}
         own |= {"encoder": copy_network(self.encoder), "head": _grown(self.head, classes)}
+        if "memory" in own:
+            config = self.memory.get_config()
+            own["memory"] = type(self.memory).from_config(config | {"classes": self.classes + classes})
         own |= {} if tasks is None else {"tasks": tasks}
         larger = type(self)(**own, name=self.name, dtype=self.dtype_policy)
         for old, new in zip((*self.weights, *self._seeds()), (*larger.weights, *larger._seeds()), strict=True):
@@ -183,40 +186,34 @@ class ContinualModel(TransferModel, abc.ABC):
 
 
 class MemoryModel(ContinualModel):
-    """A classifier that learns one task after another, and keeps rows of each in `memory`, a `kt.layers.ReplayBuffer`.
+    """A classifier that learns one task after another, and keeps rows of each in a buffer.
 
     Args:
         encoder: built network from an input of one array to features `(batch, dim)`.
         head: built network from features to logits `(batch, classes)`.
+        memory: `kt.layers.ReplayBuffer` for rows of the encoder's inputs and the head's classes.
         terms: dict of the names of the loss terms to their weights.
-        capacity: int, the most rows.
-        rows_dtype: str, in which inputs are kept; None: that of the encoder's input.
-        keep_rows: `"balanced"` or `"reservoir"`.
-        seed: int.
         tasks: list over the tasks of lists of their classes, or None.
-        logits: bool, whether the model's answers are kept beside the labels.
         **kwargs: arguments of `kt.TransferModel`.
+
+    Raises:
+        ValueError: if `memory` is no buffer, or one for other rows or classes.
     """
 
     streams = ("current", "memory")
     passes = "joint"
 
-    def __init__(self, encoder, head, terms, capacity, rows_dtype, keep_rows, seed, tasks=None, logits=False, **kwargs):
+    def __init__(self, encoder, head, memory, terms, tasks=None, **kwargs):
         super().__init__(encoder, head, terms, tasks, **kwargs)
-        check_choice(keep_rows, "keep_rows", KEEPS)
+        if not isinstance(memory, ReplayBuffer):
+            raise ValueError(f"Expected `memory` to be a `kt.layers.ReplayBuffer`; received {received(memory)}.")
         shape = getattr(encoder, "input_shape", None)
-        if not isinstance(shape, tuple):
+        if memory.classes != self.classes or not isinstance(shape, tuple) or not same_shape(shape[1:], memory.shape):
             raise ValueError(
-                "Expected an encoder of one input array, of which rows can be kept: a `keras.Sequential` that begins "
-                f"with `keras.Input`, or a functional model; received {encoder.name!r}."
+                f"Expected `memory` for rows of shape {shape and shape[1:]} and {self.classes} classes, as encoder and "
+                f"head have them; received one for rows of shape {memory.shape} and {memory.classes} classes."
             )
-        if None in shape[1:]:
-            raise ValueError(f"Expected an encoder of inputs of a known shape; received {shape}.")
-        self.capacity, self.rows_dtype, self.keep_rows, self.seed = capacity, rows_dtype, keep_rows, seed
-        dtype = encoder.inputs[0].dtype if rows_dtype is None else rows_dtype
-        self.memory = ReplayBuffer(
-            capacity, shape[1:], self.classes, dtype, logits=logits, keep=keep_rows, seed=seed, name="memory"
-        )
+        self.memory = memory
 
     def forward(self, x, training=False):
         """Returns the predictions of the present rows and, `replayed`, of those of the buffer."""

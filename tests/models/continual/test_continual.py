@@ -13,11 +13,11 @@ METHODS = {
     "SynapticIntelligence": lambda *networks, **more: m.SynapticIntelligence(*networks, 3.0, **more),
     "MAS": lambda *networks, **more: m.MAS(*networks, 1.0, **more),
     "LwF": lambda *networks, **more: m.LwF(*networks, **more),
-    "ExperienceReplay": lambda *networks, **more: m.ExperienceReplay(*networks, 60, **more),
-    "AGEM": lambda *networks, **more: m.AGEM(*networks, 60, **more),
-    "DERpp": lambda *networks, **more: m.DERpp(*networks, 60, **more),
-    "ICaRL": lambda *networks: m.ICaRL(*networks, 60),
-    "GDumb": lambda *networks, **more: m.GDumb(*networks, 60, **more),
+    "ExperienceReplay": lambda *networks, **more: m.ExperienceReplay(*networks, toy.buffer(networks), **more),
+    "AGEM": lambda *networks, **more: m.AGEM(*networks, toy.buffer(networks), **more),
+    "DERpp": lambda *networks, **more: m.DERpp(*networks, toy.buffer(networks), **more),
+    "ICaRL": lambda *networks: m.ICaRL(*networks, toy.buffer(networks)),
+    "GDumb": lambda *networks, **more: m.GDumb(*networks, toy.buffer(networks), **more),
 }
 every = pytest.mark.parametrize("make", METHODS.values(), ids=METHODS)
 
@@ -201,20 +201,23 @@ def test_other_architectures_do_not_load(tmp_path):
 
 def test_constructors_say_what_is_wrong():
     encoder, head = toy.networks()
-    with pytest.raises(ValueError, match=r"capacity.* each of 6 classes; received 5"):
-        m.ExperienceReplay(encoder, head, 5)
+    buffer = kt.layers.ReplayBuffer
+    with pytest.raises(ValueError, match=r"`memory` to be a `kt.layers.ReplayBuffer`; received 60"):
+        m.ExperienceReplay(encoder, head, 60)
+    for other in (buffer(60, (9,), 6), buffer(60, (8,), 5)):
+        with pytest.raises(ValueError, match=r"rows of shape \(8,\) and 6 classes, as encoder and head have them"):
+            m.AGEM(encoder, head, other)
+    with pytest.raises(ValueError, match="a `memory` that keeps logits"):
+        m.DERpp(encoder, head, buffer(60, (8,), 6))
     with pytest.raises(ValueError, match="Expected a built network"):
         m.EWC(keras.Sequential([keras.layers.Dense(4)]), head)
     with pytest.raises(ValueError, match=r"each class in one task; received \[1\] in several"):
         m.LwF(encoder, head, tasks=[[0, 1], [1, 2]])
     with pytest.raises(ValueError, match="classes from 0 to 5 in `tasks`; received 0 to 6"):
         m.LwF(encoder, head, tasks=[[0, 6]])
-    with pytest.raises(ValueError, match="an encoder of one input array"):
-        two = {name: keras.Input((4,), name=name) for name in "ab"}
-        m.AGEM(keras.Model(two, keras.layers.Concatenate()(list(two.values()))), head, 12)
-    with pytest.raises(ValueError, match="inputs of a known shape"):
-        inputs = keras.Input((None, 3))
-        m.AGEM(keras.Model(inputs, keras.layers.GlobalAveragePooling1D()(inputs)), head, 12)
+    two = {name: keras.Input((4,), name=name) for name in "ab"}
+    with pytest.raises(ValueError, match="as encoder and head have them"):
+        m.AGEM(keras.Model(two, keras.layers.Concatenate()(list(two.values()))), head, buffer(60, (4,), 6))
 
 
 def test_labels_of_the_buffer_are_checked():
@@ -227,7 +230,8 @@ def test_labels_of_the_buffer_are_checked():
 
 def test_a_gem_takes_no_step_that_raises_the_loss_on_the_memory():
     """The update points against the gradient of the memory nowhere, and is the plain one where the two agree."""
-    model = m.AGEM(*toy.networks(), 12)
+    networks = toy.networks()
+    model = m.AGEM(*networks, toy.buffer(networks))
     task, against = [np.float32([1.0, 0.0])], [np.float32([-1.0, 1.0])]
     (update,) = model.combine({"task": task, "memory": against})
     np.testing.assert_allclose(update, [0.5, 0.5])
@@ -273,7 +277,7 @@ def test_lwf_keeps_the_answers_of_the_model_before():
 
 def test_gdumb_begins_anew():
     keras.utils.set_random_seed(0)
-    model = toy.compiled(m.GDumb(*toy.networks(), 60))
+    model = toy.compiled(METHODS["GDumb"](*toy.networks()))
     start = [np.array(v) for v in model.protected()]
     x, y = toy.tasks()[0]
     model.consolidate(x, y)

@@ -14,6 +14,11 @@ def networks(outputs=CLASSES, units=24):
     return encoder, keras.Sequential([keras.Input((units,)), keras.layers.Dense(outputs)])
 
 
+def buffer(networks):
+    """A buffer of ten rows for each of six classes."""
+    return kt.layers.ReplayBuffer(60, (FEATURES,), networks[1].output_shape[-1], logits=True)
+
+
 def rows(seed=0, number=240):
     rng = np.random.default_rng(seed)
     y = np.arange(number) % CLASSES
