@@ -219,9 +219,9 @@ _OF_ONE_SHAPE = (
 
 
 def reads_class_numbers(loss):
-    """Returns whether a loss is one of Keras's own that reads labels as numbers of classes, one for each row of logits.
+    """Returns whether a loss reads labels as numbers of classes, one for each row of logits, as some of Keras's own do.
 
-    What function a loss of Keras calls is a public attribute of none.
+    What function a loss of Keras calls is a public attribute of none. Other losses say so by `reads_class_numbers`.
 
     Args:
         loss: `keras.losses.Loss`, a function, or its name.
@@ -229,7 +229,7 @@ def reads_class_numbers(loss):
     Returns:
         Bool.
     """
-    return _function_of(loss) in _BY_CLASS_NUMBERS
+    return getattr(loss, "reads_class_numbers", False) or _function_of(loss) in _BY_CLASS_NUMBERS
 
 
 def reads_one_shape(loss):

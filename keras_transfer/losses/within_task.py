@@ -14,7 +14,8 @@ class TaskCrossentropy(keras.losses.Loss):
     It is what a head for each task would have, of one head `(batch, classes)` for all. Works with any Keras model.
 
     Args:
-        tasks: list over the tasks of lists of their classes, each class in one task.
+        tasks: list over the tasks of lists of their classes, each class in one task; those in none are told among
+            themselves.
 
     Raises:
         ValueError: if `tasks` is no such list.
@@ -26,6 +27,8 @@ class TaskCrossentropy(keras.losses.Loss):
     model.compile("adam", kt.losses.TaskCrossentropy(tasks), metrics=[kt.metrics.TaskAccuracy(tasks)])
     ```
     """
+
+    reads_class_numbers = True
 
     def __init__(self, tasks, name="task_crossentropy", **kwargs):
         super().__init__(name=name, **kwargs)

@@ -122,7 +122,7 @@ class ContinualModel(TransferModel, abc.ABC):
             own["memory"] = type(self.memory).from_config(config | {"classes": self.classes + classes})
         own |= {} if tasks is None else {"tasks": tasks}
         larger = type(self)(**own, name=self.name, dtype=self.dtype_policy)
-        for old, new in zip((*self.weights, *self._seeds()), (*larger.weights, *larger._seeds()), strict=True):
+        for old, new in zip(self.weights, larger.weights, strict=True):
             _fill(new, old)
         larger.built = True
         if self.compiled:

@@ -228,6 +228,21 @@ def test_labels_of_the_buffer_are_checked():
         model.fit({"current": x, "memory": memory}, y, verbose=0)
 
 
+@pytest.mark.parametrize(
+    "y, said",
+    [
+        (lambda y: y - 1, "labels from 0 to 5; received -1 to 0|one of 6 classes each; received -1 to 0"),
+        (lambda y: y + 0.5, "numbers of classes; received 0.5"),
+        (lambda y: np.eye(6)[y], "one number of a class for each row|numbers of classes"),
+    ],
+)
+def test_labels_are_checked_where_the_task_is_known_too(y, said):
+    model = toy.compiled(m.LwF(*toy.networks(), tasks=toy.PAIRS), tasks=toy.PAIRS)
+    x, labels = toy.tasks()[0]
+    with pytest.raises(ValueError, match=said):
+        model.fit(x, y(labels), verbose=0)
+
+
 def test_a_gem_takes_no_step_that_raises_the_loss_on_the_memory():
     """The update points against the gradient of the memory nowhere, and is the plain one where the two agree."""
     networks = toy.networks()
