@@ -154,7 +154,6 @@ GIVEN = {
         **dict.fromkeys(("16", "15", "2"), "benchmarks/maml.py"),
     },
     "continual": {
-        "1": "one domain",
         **dict.fromkeys(("400", "100"), "recipes/learn_tasks.py"),
         "128": "benchmarks/continual.py",
     },

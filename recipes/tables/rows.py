@@ -263,7 +263,10 @@ def adapt_table(results):
 def learn_tasks(results):
     """Tasks one after another: accuracy on all after the last, what was forgotten, and what each was at its time."""
     yield from header("case", "arm", "accuracy", "forgetting", "at its time", "kept, MB", "gain", "verdict")
-    first = [f"mnist_{scenario}" for scenario in ("class", "task", "domain", "permuted")]
+    there = {path.stem for path in (results / "learn_tasks").glob("*.json")}
+    first = [
+        f"mnist_{scenario}" for scenario in ("class", "task", "domain", "permuted") if f"mnist_{scenario}" in there
+    ]
     for case, report in records(results / "learn_tasks", *first):
         scores, gains = report["extra"]["scores"], report["gains"]
         for arm in report["runs"]:
@@ -275,6 +278,7 @@ def learn_tasks(results):
             kept = report["extra"]["bytes"][arm]
             told = (interval(gains[arm]), verdict(report, arm)) if arm in gains else ("", "")
             told = ("", "baseline") if arm == report["baseline"] else told
+            told = ("", "has all data") if arm in ("joint", "cumulative") else told
             yield row(
                 case, CONTINUAL.get(arm, arm), spread_of(report, arm, "accuracy"), *cells, _megabytes(kept), *told
             )

@@ -126,7 +126,7 @@ np.savez(sys.argv[3], *[model.predict(toy.rows(1)[0], verbose=0)], *model.get_we
 """
 
 
-@pytest.mark.parametrize("name", ["SynapticIntelligence", "DERpp", "EWC"])
+@pytest.mark.parametrize("name", ["SynapticIntelligence", "DERpp"])
 def test_another_process_goes_on_as_this_one(name, run_python, tmp_path):
     """After two tasks, with data that was not known when the first two were learned."""
     model = begun(METHODS[name])
