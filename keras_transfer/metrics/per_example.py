@@ -35,7 +35,7 @@ def summed_powers(network, x, directions, y=None, power=2, batch_size=64):
         List of float32 arrays, of the shapes and in the order of `network.trainable_variables`; and the number of rows.
 
     Raises:
-        ValueError: if there are no rows, or no weights that train.
+        ValueError: if there are no rows, no weights that train, or layers compute in float16, where squares vanish.
         RuntimeError: on another backend than TensorFlow.
     """
     if keras.backend.backend() != "tensorflow":
@@ -44,6 +44,12 @@ def summed_powers(network, x, directions, y=None, power=2, batch_size=64):
         )
     import tensorflow as tf
 
+    half = [layer.name for layer in all_layers(network) if layer.compute_dtype == "float16"]
+    if half:
+        raise ValueError(
+            f"Expected layers that compute in float32, since squares of gradients vanish in float16; received "
+            f"{half[:3]}. Give a network of the policy float32 the same weights."
+        )
     variables = list(network.trainable_variables)
     if not variables:
         raise ValueError(f"Expected weights of {network.name!r} that train; received none: all are frozen.")

@@ -156,6 +156,16 @@ def test_what_is_wrong_is_told(arguments, said):
         kt.metrics.fisher(**{"network": network, "x": x, "y": y, **arguments})
 
 
+def test_half_precision_is_refused():
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        network = NETWORKS["dense"]()
+    finally:
+        keras.config.set_dtype_policy("float32")
+    with pytest.raises(ValueError, match="compute in float32"):
+        kt.metrics.fisher(network, rows(network)[0])
+
+
 def test_weights_have_to_train():
     network = NETWORKS["dense"]()
     network.trainable = False
