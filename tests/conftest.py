@@ -29,6 +29,7 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: min((p for path, p in places.items() if item.nodeid.startswith(path)), default=99))
 
 
+@pytest.hookimpl(trylast=True)  # behind the end of fixtures, which would be kept for good otherwise
 def pytest_runtest_teardown(item, nextitem):
     """What a file leaves is not looked at by each later collection of garbage, which would take ever longer."""
     if nextitem is not None and nextitem.path != item.path:

@@ -1,8 +1,9 @@
-import keras
+import inspect
+
 import numpy as np
 import pytest
 
-from keras_transfer.recipes import adapt_table, own_table
+from keras_transfer.recipes import adapt_table, own_table, table_tasks
 from tests.recipes.runs import check_run, folders, served
 from tests.recipes.test_train_table import text_of
 
@@ -48,21 +49,16 @@ def test_a_short_run(tmp_path):
 
 
 def test_labels_of_the_target_reach_no_training(tmp_path):
-    """Other labels of the target leave the model that is exported as it is."""
-    csv = houses(tmp_path / "mine")
-    lines = csv.read_text().splitlines()
-    other = tmp_path / "other.csv"
-    other.write_text(
-        "\n".join(line if "Turku" not in line else f"{line[: line.rindex(',')]},7{i}" for i, line in enumerate(lines))
-        + "\n"
-    )
-    weights = []
-    for name, path in (("one", csv), ("two", other)):
-        adapt_table.main(config(tmp_path / name, path, seeds=(0, 1)))
-        (file,) = (tmp_path / name / "runs").glob("*/model.keras")
-        weights.append(keras.saving.load_model(file).get_weights())
-    for a, b in zip(*weights, strict=True):
-        np.testing.assert_array_equal(a, b)
+    """What trains gets the sources' rows and labels, and of the target inputs alone."""
+    table, target = adapt_table.load(config(tmp_path, houses(tmp_path / "mine")))
+    other = np.where(table.groups == target, 7e6, table.labels["price"]).astype("float32")
+    for labels in (table.labels["price"], other):
+        train, test, there = adapt_table.parts(table._replace(labels={"price": labels}), target)
+        assert target not in {*train.groups, *test.groups} and set(there.groups) == {target}
+        assert table_tasks.Labels(train).scale["price"][0] == pytest.approx(train.labels["price"].mean(), rel=1e-5)
+        assert train.labels["price"].max() < 100
+    arguments = inspect.signature(adapt_table.train).parameters
+    assert list(arguments) == ["config", "arm", "seed", "sources", "target", "labels"]  # the last: what kind they are
 
 
 def test_a_target_without_labels_is_measured_on_the_sources(tmp_path):
