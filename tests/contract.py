@@ -12,6 +12,7 @@ import keras_transfer as kt
 
 FEATURES, DIM, CLASSES = 8, 16, 3
 IMAGE = (4, 4, 2)
+ALIKE = ("MAS", "GDumb")  # whose operations EWC and any method have: that is enough where compiling takes long
 
 
 class Row(NamedTuple):

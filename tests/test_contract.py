@@ -3,11 +3,10 @@ import numpy as np
 import pytest
 
 import keras_transfer as kt
-from tests.contract import METHODS, ON_IMAGES
+from tests.contract import ALIKE, METHODS, ON_IMAGES
 
 ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
 CHECKS = [check for check in kt.testing.MODEL_CHECKS if check is not kt.testing.check_export]
-ALIKE = ("MAS", "GDumb", "DERpp")  # whose operations other rows have, which is enough where compiling takes long
 ROWS = {name: row for name, row in METHODS.items() if ON_TENSORFLOW or not (row.combines or name in ALIKE)}
 ROWS |= {f"{name} on images": row for name, row in ON_IMAGES.items() if ON_TENSORFLOW}
 
