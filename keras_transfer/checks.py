@@ -168,6 +168,26 @@ def check_tasks(tasks, classes=None):
     return found
 
 
+def check_cast(values, dtype, name):
+    """Returns an array in another dtype, after a check that one of whole numbers holds its values.
+
+    Args:
+        values: array of numbers.
+        dtype: str.
+        name: str, what an error calls the array.
+
+    Raises:
+        ValueError: if whole numbers would be made of fractions, or of values that are out of range.
+    """
+    cast = values.astype(dtype)
+    if not is_float(cast) and (cast != values).any():
+        raise ValueError(
+            f"Expected `{name}` of values that {dtype} holds; received {values.dtype} from {values.min():g} to "
+            f"{values.max():g}, which would be changed."
+        )
+    return cast
+
+
 def check_rows(first, second, names, axes=1):
     """Raises an error unless two batches that go through one network have one structure, and rows of one shape.
 

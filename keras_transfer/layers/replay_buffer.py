@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from keras_transfer.checks import check_choice, check_integer, received
+from keras_transfer.checks import check_cast, check_choice, check_integer, received
 
 KEEPS = ("balanced", "reservoir")
 _UNSAID = -1e9  # a logit that nobody said, in the weights, which are to be finite
@@ -98,7 +98,7 @@ class ReplayBuffer(keras.Layer):
             logits: array `(rows, classes)`, where they are kept.
 
         Raises:
-            ValueError: if shapes or labels do not fit.
+            ValueError: if shapes or labels do not fit, or `rows_dtype` is of whole numbers and the rows are not.
         """
         fresh = self._checked(x, y, logits)
         held, counts = self.held(), keras.ops.convert_to_numpy(self.counts)
@@ -151,7 +151,7 @@ class ReplayBuffer(keras.Layer):
                 f"Expected integer labels ({len(x)},) from 0 to {self.classes - 1}, one for each row; received "
                 f"{received(y)}."
             )
-        rows = {"x": x.astype(self.rows_dtype), "y": y.astype("int32")}
+        rows = {"x": check_cast(x, self.rows_dtype, "x"), "y": y.astype("int32")}
         if self.logits:
             logits = np.full((len(y), self.classes), np.nan) if logits is None else np.asarray(logits)
             if logits.shape != (len(y), self.classes):

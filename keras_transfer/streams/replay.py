@@ -3,6 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
+from keras_transfer.checks import check_cast
 from keras_transfer.streams import gate
 from keras_transfer.streams.gathered import gathered, held
 from keras_transfer.streams.passes import going_on, numbered_passes
@@ -86,4 +87,4 @@ def _former(x, y, memory):
         former = {"x": x, "y": y}
         if memory.logits:
             former["logits"] = np.full((len(y), memory.classes), np.nan, "float32")
-    return {**former, "x": former["x"].astype(x.dtype)}
+    return {**former, "x": check_cast(former["x"], x.dtype.name, "memory")}

@@ -86,6 +86,11 @@ def test_bytes():
         (lambda kept: buffer(logits=True).add(*rows(0, 3, 0), np.zeros((3, 2))), r"`logits` of shape \(3, 3\)"),
         (lambda kept: buffer(capacity=2), "one row for each of 3 classes; received 2"),
         (lambda kept: buffer(rows_dtype="string"), "rows of numbers"),
+        (
+            lambda kept: buffer(rows_dtype="uint8").add(np.full((3, 2), 0.5), np.zeros(3, int)),
+            "values that uint8 holds",
+        ),
+        (lambda kept: buffer(rows_dtype="uint8").add(np.full((3, 2), 256), np.zeros(3, int)), "from 256 to 256, which"),
     ],
 )
 def test_what_does_not_fit_is_told(add, said):

@@ -68,6 +68,7 @@ def test_order_follows_from_the_seed_and_the_number_of_epochs():
         (task(count=7), {}, "one batch of 8; received 7 rows"),
         ((np.zeros((40, 3)), task()[1]), {}, r"rows of shape \(2,\), as the buffer keeps them; received \(40, 3\)"),
         (task(label=5), {}, "labels from 0 to 2"),
+        ((task()[0].astype("uint8"), task()[1]), {}, "`memory` of values that uint8 holds"),
         (task(), {"steps": 0}, "`steps` to be an integer of at least 1"),
     ],
 )

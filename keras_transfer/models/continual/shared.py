@@ -69,6 +69,8 @@ class ContinualModel(TransferModel, abc.ABC):
                 classes of the head, or of several tasks.
         """
         y = np.asarray(y).reshape(len(y), -1)[:, 0] if np.ndim(y) == 2 and np.shape(y)[1] == 1 else np.asarray(y)
+        if not all(hasattr(part, "shape") for part in keras.tree.flatten(x)):
+            raise ValueError(f"Expected `x` to be arrays of the task's rows; received {received(x)}.")
         rows = len(keras.tree.flatten(x)[0])
         if not rows or y.shape != (rows,):
             raise ValueError(f"Expected rows of a task with a label for each; received {rows} and labels {y.shape}.")

@@ -176,6 +176,7 @@ def fitted(tasks=None):
         (lambda: m.EWC(*toy.networks()), toy.rows()[0], toy.rows()[1], "`fit` on a task before `consolidate`"),
         (fitted, toy.rows()[0][:0], toy.rows()[1][:0], "rows of a task with a label for each; received 0"),
         (fitted, toy.rows()[0], toy.rows()[1][:3], "a label for each"),
+        (fitted, object(), toy.rows()[1], "`x` to be arrays of the task's rows"),
         (fitted, toy.rows()[0], toy.rows()[1] + 3, "labels from 0 to 5"),
         (fitted, toy.rows()[0] * np.nan, toy.rows()[1], "finite values in `x`"),
         (fitted, toy.rows()[0], toy.rows()[1] + 0.5, "numbers of classes; received 0.5"),
