@@ -238,8 +238,8 @@ def frontier(lines, names):
     for number, (method, points) in enumerate(lines.items()):
         new, old = 100 * np.array([point[1] for point in points]), 100 * np.array([point[0] for point in points])
         panel.plot(new, old, "o-" if len(points) > 1 else "s", color=f"C{number}", markersize=5, label=method)
-    panel.set_xlabel(f"accuracy on {names[1]}, which is new (%)")
-    panel.set_ylabel(f"accuracy on {names[0]}, which is old (%)")
+    panel.set_xlabel(f"new: accuracy on {names[1]} (%)")
+    panel.set_ylabel(f"old: accuracy on {names[0]} (%)")
     panel.grid(alpha=0.3)
     panel.legend(fontsize=8)
     return figure
