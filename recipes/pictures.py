@@ -321,3 +321,28 @@ def reconstructions(images, hidden, predicted):
             panel.set_yticks([])
         row[0].set_ylabel(title, fontsize=9)
     return figure
+
+
+def nearest_texts(texts, features, rows=8, columns=3, width=60):
+    """Draws texts, each with the nearest others by the cosine of their features below it."""
+    from matplotlib.figure import Figure
+
+    z = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+    near = z @ z.T
+    np.fill_diagonal(near, -np.inf)
+    figure = Figure(figsize=(10, 0.28 * rows * (columns + 1.6)), layout="constrained")
+    panel, line = figure.subplots(), 0.0
+    panel.axis("off")
+    for text in np.linspace(0, len(texts) - 1, min(rows, len(texts))).astype(int):
+        panel.text(0, -line, _shortened(texts[text], width), weight="bold", fontsize=9)
+        for number, other in enumerate(np.argsort(-near[text])[:columns], 1):
+            panel.text(0.03, -line - number, f"{near[text, other]:.2f}  {_shortened(texts[other], width)}", fontsize=9)
+        line += columns + 1.6
+    panel.set_xlim(0, 1)
+    panel.set_ylim(-line, 1)
+    return figure
+
+
+def _shortened(text, width):
+    text = " ".join(str(text).split()).replace("$", r"\$")  # no formula
+    return text if len(text) <= width else f"{text[: width - 1]}…"

@@ -5,7 +5,15 @@ from keras_transfer.backbones.cached_features import cached_features
 from keras_transfer.backbones.keras_cv import from_keras_cv
 from keras_transfer.backbones.keras_hub import from_keras_hub
 from keras_transfer.backbones.load import load
-from keras_transfer.backbones.small import small_cnn, small_mlp, small_transformer, small_vit, small_vit_decoder
+from keras_transfer.backbones.minilm import minilm
+from keras_transfer.backbones.small import (
+    small_cnn,
+    small_mlp,
+    small_text_decoder,
+    small_transformer,
+    small_vit,
+    small_vit_decoder,
+)
 from keras_transfer.backbones.tf_hub import from_hub
 from keras_transfer.backbones.weights import load_weights_file
 
@@ -17,8 +25,10 @@ __all__ = [
     "from_keras_hub",
     "load",
     "load_weights_file",
+    "minilm",
     "small_cnn",
     "small_mlp",
+    "small_text_decoder",
     "small_transformer",
     "small_vit",
     "small_vit_decoder",

@@ -1,11 +1,16 @@
 """The backbones of keras_hub, which keras_nlp is another name of: images, and text from strings or token ids."""
 
 import base64
+import json
+import pathlib
+import warnings
 
 import keras
+from keras import ops
 
 from keras_transfer.backbones.features import not_a_backbone, pooled
 from keras_transfer.keras_internals import all_layers, child_layers
+from keras_transfer.layers.word_piece import WordPiece
 
 
 def from_keras_hub(source, preprocessor=None, pooling=None, **kwargs):
@@ -15,6 +20,7 @@ def from_keras_hub(source, preprocessor=None, pooling=None, **kwargs):
         source: preset name, handle or local folder for `keras_hub.models.Backbone.from_preset`, whose preprocessing
             goes inside; or a `keras_hub.models.Backbone` object.
         preprocessor: layer from raw input to what the backbone takes, in place of the preset's. Text: such as
+            `kt.layers.WordPiece(vocabulary, sequence_length=64)`, with which the model is served without a plug-in, or
             `keras_hub.models.BertTextClassifierPreprocessor(tokenizer, sequence_length=64)`; a preset's own makes
             sequences of 512 tokens unless told otherwise. Images: such as `keras_hub.layers.ImageConverter(...)` or
             `keras.layers.Rescaling(1 / 255)`; required for a backbone object that takes images.
@@ -28,9 +34,13 @@ def from_keras_hub(source, preprocessor=None, pooling=None, **kwargs):
         - images `(batch, height, width, channels)`, uint8 or float, in 0-255;
         - strings `(batch,)`, with a text preprocessor: tensors, `tf.data` or NumPy arrays of dtype object, TensorFlow
           only. Begin a `keras.Sequential` with `keras.Input((), dtype="string")`: Keras takes its inputs for floats
-          otherwise, and says "Cast string to float is not supported". A `.keras` file holds the vocabulary; an exported
-          SavedModel needs TensorFlow Text where it loads;
+          otherwise, and says "Cast string to float is not supported". A `.keras` file holds the vocabulary. With
+          `kt.layers.WordPiece` the layer `encoder` goes from token ids to features, and inside it `tokens` from ids to
+          the backbone's outputs; an exported SavedModel of other preprocessors needs TensorFlow Text where it loads;
         - otherwise the backbone's own dict of token ids and masks.
+
+    A folder in Hugging Face's form whose `config.json` asks for the exact GELU gets it, where keras_hub's BERT has its
+    approximation by tanh, which is wrong by 4e-4 of the features; such a handle gets a warning.
 
     Raises:
         ImportError: if keras_hub is not installed.
@@ -53,7 +63,12 @@ def from_keras_hub(source, preprocessor=None, pooling=None, **kwargs):
         backbone = keras_hub.models.Backbone.from_preset(source, **kwargs)
     if not isinstance(backbone, keras_hub.models.Backbone):
         raise not_a_backbone("a preset name, a preset's folder or a keras_hub Backbone", source)
-    text = isinstance(backbone.input, dict)
+    text, features = isinstance(backbone.input, dict), _reader(backbone, pooling)
+    bert = isinstance(backbone, keras_hub.models.BertBackbone)
+    if text and pooling is not None and isinstance(backbone.output, dict):  # a pooler would train on nothing
+        backbone = keras.Model(backbone.input, backbone.output["sequence_output"], name=backbone.name)
+    if isinstance(source, str) and bert:
+        backbone = _with_its_gelu(backbone, source)
     if isinstance(source, str) and preprocessor is None:
         kind = keras_hub.models.TextClassifierPreprocessor if text else keras_hub.layers.ImageConverter
         preprocessor = kind.from_preset(source)
@@ -64,6 +79,10 @@ def from_keras_hub(source, preprocessor=None, pooling=None, **kwargs):
         )
     if text and preprocessor is None:
         inputs = x = {name: keras.Input(x.shape[1:], dtype=x.dtype, name=name) for name, x in backbone.input.items()}
+    elif isinstance(preprocessor, WordPiece):
+        inputs = keras.Input((), dtype="string", name="text")
+        encoder = _of_ids(backbone, features)
+        return KerasHubFeatures(inputs, encoder(preprocessor(inputs)), name=f"{backbone.name}_features")
     elif text:
         inputs = keras.Input((), dtype="string", name="text")
         x = TextPreprocessing(preprocessor)(inputs)
@@ -72,8 +91,8 @@ def from_keras_hub(source, preprocessor=None, pooling=None, **kwargs):
         shape = (None, None, backbone.input.shape[-1]) if sized else backbone.input.shape[1:]
         inputs = keras.Input(shape, name="images")
         x = preprocessor(inputs)
-    features = _features(backbone, backbone(x), pooling, x.get("padding_mask") if text else None)
-    return KerasHubFeatures(inputs, features, name=f"{backbone.name}_features")
+    outputs = features(backbone(x), x.get("padding_mask") if text else None)
+    return KerasHubFeatures(inputs, outputs, name=f"{backbone.name}_features")
 
 
 @keras.saving.register_keras_serializable(package="keras_transfer")
@@ -93,19 +112,63 @@ class KerasHubFeatures(keras.Model):
         return model
 
 
-def _features(backbone, output, pooling, mask):
+def _of_ids(backbone, features):
+    """Makes the network from token ids `(batch, length)`, 0 for padding, to features, with the layer `tokens`."""
+    ids = keras.Input((None,), dtype="int32", name="token_ids")
+    filled = {
+        "token_ids": ids,
+        "segment_ids": ops.zeros_like(ids),
+        "padding_mask": ops.cast(ops.not_equal(ids, 0), "int32"),
+    }
+    output = backbone({name: filled[name] for name in backbone.input})
+    tokens = keras.Model(ids, output, name="tokens")
+    return keras.Model(ids, features(tokens(ids), ops.not_equal(ids, 0)), name="encoder")
+
+
+def _with_its_gelu(backbone, source):
+    """A BERT with the exact GELU where its folder asks for it; a warning where that cannot be seen."""
+    import keras_hub
+
+    config = pathlib.Path(source, "config.json")
+    if source.startswith(("hf://", "modelscope://")):
+        warnings.warn(
+            f"Expected the folder of a BERT of Hugging Face's form, to see which GELU it was trained with; "
+            f"received the handle {source!r}: keras_hub takes the approximation. Download it and pass its folder.",
+            stacklevel=3,
+        )
+    if not config.exists() or json.loads(config.read_text(encoding="utf-8")).get("hidden_act") != "gelu":
+        return backbone
+
+    def copied(layer):
+        config = layer.get_config()
+        if isinstance(layer, keras_hub.layers.TransformerEncoder):
+            config["activation"] = "gelu"
+        return type(layer).from_config(config)
+
+    plain = keras.Model(backbone.input, backbone.output, name=backbone.name)
+    exact = keras.models.clone_model(plain, clone_function=copied)
+    exact.set_weights(backbone.get_weights())
+    return exact
+
+
+def _reader(backbone, pooling):
+    """The function from a backbone's output and its mask to features."""
     position = getattr(backbone, "cls_token_index", getattr(backbone, "start_token_index", None))
     if getattr(backbone, "use_class_token", False):
         position = 0
-    if isinstance(output, dict):
-        if pooling is None and "pooled_output" in output:
-            return output["pooled_output"]
-        if "sequence_output" not in output:
-            raise ValueError(f"Expected a backbone with one output; received the outputs {sorted(output)}.")
-        output = output["sequence_output"]
-    if pooling is None and position is not None and len(output.shape) == 3:
-        return output[:, position]
-    return pooled(output, pooling or "avg", mask)
+
+    def features(output, mask):
+        if isinstance(output, dict):
+            if pooling is None and "pooled_output" in output:
+                return output["pooled_output"]
+            if "sequence_output" not in output:
+                raise ValueError(f"Expected a backbone with one output; received the outputs {sorted(output)}.")
+            output = output["sequence_output"]
+        if pooling is None and position is not None and len(output.shape) == 3:
+            return output[:, position]
+        return pooled(output, pooling or "avg", mask)
+
+    return features
 
 
 @keras.saving.register_keras_serializable(package="keras_transfer")

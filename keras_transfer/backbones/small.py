@@ -141,27 +141,33 @@ def _transformer(dim, blocks, heads):
     return keras.Model(tokens, layers.LayerNormalization(name="norm")(x), name="blocks")
 
 
-def _block(x, dim, heads, block, mask=None):
+def _block(x, dim, heads, block, mask=None, dropout=0.0, causal=False):
+    def dropped(y):
+        return layers.Dropout(dropout)(y) if dropout else y
+
     y = layers.LayerNormalization(name=f"attention_norm_{block}")(x)
     attention = layers.MultiHeadAttention(heads, dim // heads, name=f"attention_{block}")
-    x = x + attention(y, y, attention_mask=mask)
+    x = x + dropped(attention(y, y, attention_mask=mask, use_causal_mask=causal))
     y = layers.LayerNormalization(name=f"mlp_norm_{block}")(x)
     y = layers.Dense(4 * dim, activation="gelu", name=f"mlp_in_{block}")(y)
-    return x + layers.Dense(dim, name=f"mlp_out_{block}")(y)
+    return x + dropped(layers.Dense(dim, name=f"mlp_out_{block}")(y))
 
 
-def small_transformer(vocabulary_size, length, dim=128, name="small_transformer"):
-    """Makes a text backbone: two pre-norm Transformer blocks with 4 heads, and the mean over the tokens.
+def small_transformer(vocabulary_size, length, dim=128, blocks=2, heads=4, dropout=0.0, name="small_transformer"):
+    """Makes a text backbone: pre-norm Transformer blocks, and the mean over the tokens.
 
     Args:
         vocabulary_size: number of tokens; ids are below it.
         length: longest sequence of tokens.
-        dim: number of features, a multiple of 4.
+        dim: number of features, a multiple of `heads`.
+        blocks: number of Transformer blocks.
+        heads: heads of the attention.
+        dropout: float from 0 to 1, of each block's two parts, such as `kt.models.SimCSE` needs it.
         name: name of the model.
 
     Returns:
-        `keras.Model` from token ids `(batch, length)`, int, 0 for padding, to features `(batch, dim)`. Padding changes
-        nothing; a row of nothing else gives zeros.
+        `keras.Model` from token ids `(batch, up to length)`, int, 0 for padding, to features `(batch, dim)`. Padding
+        changes nothing; a row of nothing else gives zeros. Its layer `tokens` goes from ids to `(batch, length, dim)`.
 
     Example:
 
@@ -170,14 +176,52 @@ def small_transformer(vocabulary_size, length, dim=128, name="small_transformer"
     encoder = kt.backbones.small_transformer(vocabulary_size=8000, length=64)
     ```
     """
-    if dim < 4 or dim % 4:
-        raise ValueError(f"Expected `dim` to be a multiple of 4; received {dim}.")
-    tokens = keras.Input((length,), dtype="int32", name="token_ids")
-    mask = ops.not_equal(tokens, 0)
-    positions = ops.cumsum(ops.ones_like(tokens), axis=1) - 1
-    x = layers.Embedding(vocabulary_size, dim, name="tokens")(tokens)
-    x = x + layers.Embedding(length, dim, name="positions")(positions)
-    for block in (1, 2):
-        x = _block(x, dim, 4, block, ops.expand_dims(mask, 1))
+    _check_heads(dim, heads)
+    ids = keras.Input((None,), dtype="int32", name="token_ids")
+    mask = ops.not_equal(ids, 0)
+    x = _embedded(ids, vocabulary_size, length, dim)
+    for block in range(1, blocks + 1):
+        x = _block(x, dim, heads, block, ops.expand_dims(mask, 1), dropout)
+    tokens = keras.Model(ids, layers.LayerNormalization(name="norm")(x), name="tokens")
+    return keras.Model(ids, masked_mean(tokens(ids), mask), name=name)
+
+
+def small_text_decoder(vocabulary_size, length, dim=128, blocks=2, heads=4, name="small_text_decoder"):
+    """Makes the decoder that `kt.models.DenoisingText` needs beside a `small_transformer`.
+
+    Args:
+        vocabulary_size: number of tokens that it writes.
+        length: longest sequence of tokens.
+        dim: width of its tokens and of those that it reads, a multiple of `heads`.
+        blocks: number of Transformer blocks; each looks at what is written, then at what is read.
+        heads: heads of the attention.
+        name: name of the model.
+
+    Returns:
+        `keras.Model` from a dict of `token_ids` `(batch, written)`, `encoded` `(batch, read, dim)` and `encoded_mask`
+        `(batch, read)` to logits `(batch, written, vocabulary_size)`; each place sees those before it and itself.
+    """
+    _check_heads(dim, heads)
+    ids = keras.Input((None,), dtype="int32", name="token_ids")
+    encoded = keras.Input((None, dim), name="encoded")
+    encoded_mask = keras.Input((None,), dtype="bool", name="encoded_mask")
+    x = _embedded(ids, vocabulary_size, length, dim)
+    for block in range(1, blocks + 1):
+        x = _block(x, dim, heads, block, causal=True)
+        y = layers.LayerNormalization(name=f"reading_norm_{block}")(x)
+        reading = layers.MultiHeadAttention(heads, dim // heads, name=f"reading_{block}")
+        x = x + reading(y, encoded, attention_mask=ops.expand_dims(encoded_mask, 1))
     x = layers.LayerNormalization(name="norm")(x)
-    return keras.Model(tokens, masked_mean(x, mask), name=name)
+    inputs = {"token_ids": ids, "encoded": encoded, "encoded_mask": encoded_mask}
+    return keras.Model(inputs, layers.Dense(vocabulary_size, name="logits")(x), name=name)
+
+
+def _check_heads(dim, heads):
+    if dim < heads or dim % heads:
+        raise ValueError(f"Expected `dim` to be a multiple of {heads}; received {dim}.")
+
+
+def _embedded(ids, vocabulary_size, length, dim):
+    positions = ops.cumsum(ops.ones_like(ids), axis=1) - 1
+    x = layers.Embedding(vocabulary_size, dim, name="token_embedding")(ids)
+    return x + layers.Embedding(length, dim, name="positions")(positions)

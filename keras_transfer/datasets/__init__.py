@@ -2,6 +2,7 @@
 
 from keras_transfer.datasets.amazon_reviews import AMAZON_DOMAINS, amazon_reviews
 from keras_transfer.datasets.digits import digits, digits_on_photos
+from keras_transfer.datasets.docstrings import DOCSTRING_CLASSES, docstrings
 from keras_transfer.datasets.glyphs import (
     DEJAVU_FONTS,
     FONTS,
@@ -16,11 +17,13 @@ from keras_transfer.datasets.image_files import ImageFiles, image_files, image_t
 from keras_transfer.datasets.image_folder import image_folder, image_folders
 from keras_transfer.datasets.letter_attributes import Attribute, letter_attributes
 from keras_transfer.datasets.mnist import mnist, mnist_m, mnist_m_like
+from keras_transfer.datasets.movie_reviews import movie_reviews
 from keras_transfer.datasets.multi_fashion import MultiFashion, multi_fashion
 from keras_transfer.datasets.near_duplicates import near_duplicates, thumbnails
 from keras_transfer.datasets.office_caltech import OFFICE_CALTECH_DOMAINS, office_caltech
 from keras_transfer.datasets.omniglot import omniglot, omniglot_runs
 from keras_transfer.datasets.pacs import PACS_CLASSES, PACS_DOMAINS, pacs
+from keras_transfer.datasets.sentences import SST_CLASSES, TWEET_CLASSES, sst, tweet_eval
 from keras_transfer.datasets.sinusoids import sinusoids
 from keras_transfer.datasets.trec import TREC_COARSE, TREC_FINE, Trec, trec
 from keras_transfer.datasets.usps import usps
@@ -28,13 +31,16 @@ from keras_transfer.datasets.usps import usps
 __all__ = [
     "AMAZON_DOMAINS",
     "DEJAVU_FONTS",
+    "DOCSTRING_CLASSES",
     "FONTS",
     "OFFICE_CALTECH_DOMAINS",
     "PACS_CLASSES",
     "PACS_DOMAINS",
     "SCRIPTS",
+    "SST_CLASSES",
     "TREC_COARSE",
     "TREC_FINE",
+    "TWEET_CLASSES",
     "Attribute",
     "Glyphs",
     "ImageFiles",
@@ -44,6 +50,7 @@ __all__ = [
     "amazon_reviews",
     "digits",
     "digits_on_photos",
+    "docstrings",
     "glyphs",
     "image_files",
     "image_folder",
@@ -53,6 +60,7 @@ __all__ = [
     "mnist",
     "mnist_m",
     "mnist_m_like",
+    "movie_reviews",
     "multi_fashion",
     "near_duplicates",
     "office_caltech",
@@ -63,7 +71,9 @@ __all__ = [
     "read_columns",
     "script_letters",
     "sinusoids",
+    "sst",
     "thumbnails",
     "trec",
+    "tweet_eval",
     "usps",
 ]

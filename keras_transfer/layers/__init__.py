@@ -1,4 +1,4 @@
-"""Layers that Keras lacks: gradient reversal, patches, augmentation by image, units of several tasks, a buffer."""
+"""Layers that Keras lacks: gradient reversal, patches, augmentation by image, units of several tasks, WordPiece."""
 
 from keras_transfer.layers.contrastive_views import contrastive_views
 from keras_transfer.layers.cross_stitch_unit import CrossStitchUnit
@@ -8,6 +8,7 @@ from keras_transfer.layers.patches import Patches, SinePositions
 from keras_transfer.layers.random_gamma import RandomGamma
 from keras_transfer.layers.random_resized_crop import RandomResizedCrop
 from keras_transfer.layers.replay_buffer import ReplayBuffer
+from keras_transfer.layers.word_piece import WordPiece
 
 __all__ = [
     "CrossStitchUnit",
@@ -18,5 +19,6 @@ __all__ = [
     "RandomResizedCrop",
     "ReplayBuffer",
     "SinePositions",
+    "WordPiece",
     "contrastive_views",
 ]

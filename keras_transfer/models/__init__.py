@@ -47,6 +47,11 @@ from keras_transfer.models.selfsupervised.simclr import SimCLR
 from keras_transfer.models.selfsupervised.simsiam import SimSiam
 from keras_transfer.models.selfsupervised.sup_con import SupCon
 from keras_transfer.models.selfsupervised.vicreg import VICReg
+from keras_transfer.models.text.denoising_text import DenoisingText
+from keras_transfer.models.text.label_descriptions import LabelDescriptions
+from keras_transfer.models.text.masked_language_model import MaskedLanguageModel
+from keras_transfer.models.text.setfit import SetFit
+from keras_transfer.models.text.simcse import SimCSE
 
 __all__ = [
     "ADDA",
@@ -72,20 +77,25 @@ __all__ = [
     "DeepCORAL",
     "DERpp",
     "DeepJDOT",
+    "DenoisingText",
     "Distillation",
     "ExperienceReplay",
     "GDumb",
     "ICaRL",
     "Inpainting",
+    "LabelDescriptions",
     "LwF",
+    "MaskedLanguageModel",
     "MatchingNetwork",
     "MixtureOfExperts",
     "ProgressiveExtraction",
     "PrototypicalNetwork",
     "Reptile",
     "SelfEnsembling",
+    "SetFit",
     "SharedEncoder",
     "SimCLR",
+    "SimCSE",
     "SimSiam",
     "SoftSharing",
     "SupCon",
