@@ -25,6 +25,7 @@ class Signature(NamedTuple):
         expected: function from a request to what `answer` shall return to it, or a part of that, by way of the model's
             own `predict`; None: there is no such way. An export is verified against it too.
         classes: list of names of the classes that `class_id` numbers here, where they are not those of the export.
+        shapes: `{input: shape}` of inputs with more axes of any length, None, than the first.
     """
 
     answer: Callable
@@ -32,6 +33,11 @@ class Signature(NamedTuple):
     rowwise: bool = True
     expected: Callable | None = None
     classes: list | None = None
+    shapes: dict | None = None
+
+    def shape(self, name):
+        """Returns the shape of an input, None for axes of any length."""
+        return (self.shapes or {}).get(name, (None, *self.request[name].shape[1:]))
 
 
 def named(x, names="images"):

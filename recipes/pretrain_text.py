@@ -53,6 +53,8 @@ class Config:
     """Width of a new encoder."""
     blocks: int = 4
     """Blocks of a new encoder."""
+    convolution: int = 5
+    """Tokens beside one another that a new encoder joins before each attention."""
     length: int = 64
     """Tokens of a row; of longer texts what follows is the next row where tokens are masked, otherwise it is cut."""
     steps: int = 2000
@@ -113,7 +115,9 @@ def build(config, tokens):
         encoder = kt.backbones.minilm(config.length, normalize=False).get_layer("encoder")
     else:
         dropout = 0.1 if config.objective == "simcse" else 0.0
-        encoder = kt.backbones.small_transformer(size, config.length, config.dim, config.blocks, dropout=dropout)
+        encoder = kt.backbones.small_transformer(
+            size, config.length, config.dim, config.blocks, dropout=dropout, convolution=config.convolution
+        )
     if config.objective == "masked":
         return encoder, kt.models.MaskedLanguageModel(encoder)
     if config.objective == "denoising":

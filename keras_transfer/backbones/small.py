@@ -153,7 +153,9 @@ def _block(x, dim, heads, block, mask=None, dropout=0.0, causal=False):
     return x + dropped(layers.Dense(dim, name=f"mlp_out_{block}")(y))
 
 
-def small_transformer(vocabulary_size, length, dim=128, blocks=2, heads=4, dropout=0.0, name="small_transformer"):
+def small_transformer(
+    vocabulary_size, length, dim=128, blocks=2, heads=4, dropout=0.0, convolution=0, name="small_transformer"
+):
     """Makes a text backbone: pre-norm Transformer blocks, and the mean over the tokens.
 
     Args:
@@ -163,6 +165,9 @@ def small_transformer(vocabulary_size, length, dim=128, blocks=2, heads=4, dropo
         blocks: number of Transformer blocks.
         heads: heads of the attention.
         dropout: float from 0 to 1, of each block's two parts, such as `kt.models.SimCSE` needs it.
+        convolution: int, tokens that a depthwise convolution before each attention joins; 0 for none. With it a network
+            that learns from texts alone knows in a few hundred steps what stands beside a token (So et al., Primer,
+            NeurIPS 2021, arXiv:2109.08668).
         name: name of the model.
 
     Returns:
@@ -181,6 +186,9 @@ def small_transformer(vocabulary_size, length, dim=128, blocks=2, heads=4, dropo
     mask = ops.not_equal(ids, 0)
     x = _embedded(ids, vocabulary_size, length, dim)
     for block in range(1, blocks + 1):
+        if convolution:
+            there = ops.cast(ops.expand_dims(mask, -1), x.dtype)
+            x = x + layers.DepthwiseConv1D(convolution, padding="same", name=f"beside_{block}")(x * there)
         x = _block(x, dim, heads, block, ops.expand_dims(mask, 1), dropout)
     tokens = keras.Model(ids, layers.LayerNormalization(name="norm")(x), name="tokens")
     return keras.Model(ids, masked_mean(tokens(ids), mask), name=name)

@@ -130,6 +130,7 @@ def export(
         "outputs": answered_names(signatures, owners),  # before the work: it runs
         "rowwise": [s for s, of in signatures.items() if of.rowwise],
         "classes": classes,
+        "own_classes": {s: of.classes for s, of in signatures.items() if of.classes is not None},
         "stated": outputs,
         "metrics": metrics or {},
     }

@@ -26,7 +26,7 @@ def served_signatures(model, x, classes, preprocessing, embed, input_name, outpu
 
 
 def _guarded(signature):
-    shapes = {name: (None, *value.shape[1:]) for name, value in signature.request.items()}
+    shapes = {name: signature.shape(name) for name in signature.request}
 
     def answer(inputs):
         return signature.answer({name: tf.ensure_shape(inputs[name], shape) for name, shape in shapes.items()})

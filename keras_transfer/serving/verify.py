@@ -341,8 +341,7 @@ def _compare(job, exported, digests, tolerance):
 def _traced(signature):
     """The function as a graph, which knows the variables that it reads."""
     specs = {
-        key: tf.TensorSpec((None, *value.shape[1:]), dtype_of(value), name=key)
-        for key, value in signature.request.items()
+        key: tf.TensorSpec(signature.shape(key), dtype_of(value), name=key) for key, value in signature.request.items()
     }
     return tf.function(lambda **inputs: signature.answer(inputs), autograph=False).get_concrete_function(**specs)
 

@@ -58,7 +58,7 @@ def write_version(path, version, signatures, owners, card, check):
     archive.track(tables)
     for name, signature in signatures.items():
         specs = {
-            key: keras.InputSpec(shape=(None, *value.shape[1:]), dtype=dtype_of(value), name=key)
+            key: keras.InputSpec(shape=signature.shape(key), dtype=dtype_of(value), name=key)
             for key, value in signature.request.items()
         }
         archive.add_endpoint(name, signature.answer, [specs])

@@ -110,9 +110,8 @@ class LabelDescriptions(TransferModel):
         if x is not None:
             features = self.encoder.predict(x if hasattr(x, "element_spec") else _array(x), verbose=0)
             found = np.asarray(similarities(features, self.class_matrix))
-            bias = (
-                -scale * found.mean(0) if prior is None else _bias_of(found * scale, _checked_prior(prior, len(bias)))
-            )
+            if prior is not None:
+                bias = _bias_of(scale * found, _checked_prior(prior, len(bias)))
             if known is not None:
                 check_number(known, "known", above=0, below=1)
                 least = float(np.quantile(found.max(1), 1 - known))
@@ -173,12 +172,13 @@ class LabelDescriptions(TransferModel):
             found = similarities(features(inputs), inputs["classes"])
             return answered(found, self.scale, 0.0, self.least_similarity)
 
-        each = {**request, "classes": np.repeat(matrix[None], rows, axis=0)}
+        each, dim = {**request, "classes": np.repeat(matrix[None], rows, axis=0)}, matrix.shape[-1]
+        any_number = {"classes": (None, None, dim)}
         return {
-            "serving_default": Signature(serving_default, request, expected=expected),
+            "serving_default": Signature(serving_default, request, expected=expected, classes=names),
             "embed": Signature(embed, request),
             "embed_class": Signature(embed_class, request, rowwise=False),
-            "score": Signature(score, each),
+            "score": Signature(score, each, shapes=any_number),
             "score_all": Signature(score, {**request, "classes": matrix}, rowwise=False),
         }
 
