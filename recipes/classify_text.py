@@ -70,7 +70,7 @@ class Config:
     """The same of `lora`."""
     temperature: float = 0.1
     """Of the contrasts of `setfit`."""
-    scratch_steps: int = 300
+    scratch_steps: int = 150
     """Training steps of `scratch`."""
     test: Literal["test", "train"] = "test"
     """`train`: told on 1,000 texts to train on that have no label, to choose settings by."""
