@@ -13,7 +13,8 @@ the labels; `trec` its own questions; both read `KERAS_TRANSFER_DATA`. `--encode
 (extra `text`). Measured numbers: `results/pretrain_text/<case>.json`.
 
 Few labels train the whole network from where it then is (`after`), and from where it was (`before`): of a new encoder
-that is from scratch. A fifth of them chooses the rate. Of `minilm` it is a regression on frozen features instead. Both get the same labels and steps.
+that is from scratch. A fifth of them chooses the rate. Of `minilm` it is a regression on frozen features instead. Both
+get the same labels and steps.
 `precision_at_10` is the share of the ten nearest texts of the test that have a text's own class, by the mean over its
 tokens, before and after, and by tf-idf.
 """

@@ -6,7 +6,7 @@ import numpy as np
 
 from keras_transfer.checks import check_integer, check_number
 from keras_transfer.metrics.rows import checked_features
-from keras_transfer.metrics.scikit_learn import one_thread, sklearn
+from keras_transfer.metrics.scikit_learn import feature_scaler, one_thread, sklearn
 
 
 def told_apart(source, target, inverse_penalty, folds):
@@ -36,7 +36,7 @@ def told_apart(source, target, inverse_penalty, folds):
     check_number(inverse_penalty, "inverse_penalty", above=0)
     x, y = np.concatenate([source, target]), np.repeat([0, 1], [len(source), len(target)])
     regression = sklearn("linear_model").LogisticRegression(C=inverse_penalty, class_weight="balanced", max_iter=300)
-    classifier = sklearn("pipeline").make_pipeline(sklearn("preprocessing").StandardScaler(), regression)
+    classifier = sklearn("pipeline").make_pipeline(feature_scaler(), regression)
     selection = sklearn("model_selection")
     splits = selection.StratifiedKFold(min(folds, len(source), len(target)), shuffle=True, random_state=0)
     with warnings.catch_warnings(), one_thread():

@@ -6,7 +6,7 @@ import warnings
 import keras
 import numpy as np
 
-from keras_transfer.metrics.scikit_learn import one_thread, sklearn
+from keras_transfer.metrics.scikit_learn import feature_scaler, one_thread, sklearn
 
 PENALTIES = (0.001, 0.01, 0.1, 1.0, 10.0)
 """Inverse penalties that `tuned_probe` tries, from strong to weak."""
@@ -42,7 +42,7 @@ def linear_probe(features, labels, inverse_penalty=1.0, steps=1000):
     Returns:
         A fitted scikit-learn classifier.
     """
-    scaler = sklearn("preprocessing").StandardScaler()
+    scaler = feature_scaler()
     classifier = sklearn("linear_model").LogisticRegression(C=inverse_penalty, max_iter=steps)
     pipeline = sklearn("pipeline").make_pipeline(scaler, classifier)
     with warnings.catch_warnings():
@@ -192,7 +192,7 @@ def _probes(x, y, penalties, steps, standardise):
     With fewer rows than columns the regression is fitted on coordinates in the span of the rows, in which its
     solution lies, since the penalty is the norm of the weights: the result is the same, and takes less time.
     """
-    scaler = sklearn("preprocessing").StandardScaler(with_mean=standardise, with_std=standardise).fit(x)
+    scaler = feature_scaler(with_mean=standardise, with_std=standardise).fit(x)
     x, basis = scaler.transform(x), None
     if len(x) < x.shape[1]:
         with one_thread():

@@ -12,6 +12,26 @@ def sklearn(name):
     return _module(f"sklearn.{name}")
 
 
+def feature_scaler(**kwargs):
+    """Returns a `StandardScaler` that leaves features as they are whose spread is the rounding of all others.
+
+    A dead unit of a network varies by some 1e-33. Divided by that it means nothing while the network stays, and becomes
+    infinite as soon as it trains on.
+
+    Args:
+        **kwargs: those of `StandardScaler`.
+    """
+
+    class FeatureScaler(sklearn("preprocessing").StandardScaler):
+        def partial_fit(self, X, y=None, sample_weight=None):  # noqa: N803, as scikit-learn names it
+            super().partial_fit(X, y, sample_weight)
+            if self.scale_ is not None:
+                self.scale_[self.scale_ < 1e-7 * self.scale_.max()] = 1.0
+            return self
+
+    return FeatureScaler(**kwargs)
+
+
 def one_thread():
     """Returns a context in which the linear algebra of NumPy and SciPy takes one thread.
 

@@ -137,3 +137,12 @@ def test_a_probe_of_features_as_they_are():
     np.testing.assert_allclose(probe.predict_proba(x), expected, atol=1e-4)
     logits = np.asarray(metrics.probe_head(probe)(x))
     np.testing.assert_allclose(special.softmax(logits, axis=1), probe.predict_proba(x), atol=1e-5)
+
+
+def test_a_dead_feature_weighs_nothing():
+    """A spread of 1e-33, as of a dead unit, is divided by nothing: else a head of it would be infinite."""
+    x = np.random.default_rng(0).normal(size=(40, 5)).astype("float32")
+    x[:, 3] *= 1e-33
+    y = np.arange(40) % 3
+    for probe in (metrics.tuned_probe(x, y)[0], metrics.linear_probe(x, y)):
+        assert np.abs(metrics.probe_head(probe).get_weights()[0]).max() < 100
