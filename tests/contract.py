@@ -188,6 +188,59 @@ def images(seed=0):
     return ({"image": x}, None), (x, None)
 
 
+def texts(seed=0, shape=(FEATURES,)):
+    """A batch of inputs with labels, as the stream of a text."""
+    plain = labelled(seed, shape)[1]
+    return ({"text": plain[0]}, plain[1]), plain
+
+
+VOCABULARY, TOKENS = 12, 6
+
+
+def token_ids(seed):
+    """Token ids with padding at the end of some rows."""
+    rng = np.random.default_rng(seed)
+    ids = rng.integers(1, VOCABULARY, (8, TOKENS)).astype("int32")
+    return np.where(np.arange(TOKENS) < rng.integers(3, TOKENS + 1, (8, 1)), ids, 0).astype("int32")
+
+
+def masked_texts(seed=0):
+    """Token ids with two places to tell, some of which do not count."""
+    ids, rng = token_ids(seed), np.random.default_rng(seed + 1)
+    positions = np.stack([rng.permutation(3)[:2] for _ in ids]).astype("int32")
+    answers = np.take_along_axis(ids, positions, axis=1)
+    weights = (rng.random(positions.shape) < 0.7).astype("float32")
+    return ({"text": {"token_ids": ids, "positions": positions}}, answers, weights), (ids, None)
+
+
+def scrambled_texts(seed=0):
+    """Token ids, and the longer text that they came from."""
+    ids, whole = token_ids(seed), token_ids(seed + 1)
+    weights = (whole[:, 1:] != 0).astype("float32")
+    return ({"text": {"token_ids": ids, "before": whole[:, :-1]}}, whole[:, 1:], weights), (ids, None)
+
+
+def text_encoder():
+    return kt.backbones.small_transformer(VOCABULARY, TOKENS, dim=8, blocks=1, heads=2)
+
+
+def text_decoder():
+    return kt.backbones.small_text_decoder(VOCABULARY, TOKENS, dim=8, blocks=1, heads=2)
+
+
+def calibrated(model):
+    """A SetFit whose head is set."""
+    model.head.set_weights([np.random.default_rng(0).normal(size=w.shape) for w in model.head.weights])
+    model.calibrated.assign(1.0)
+    return model
+
+
+def described(encoder, shape=(FEATURES,)):
+    """Zero-shot classes, each described by two inputs."""
+    rows = np.random.default_rng(0).normal(size=(CLASSES, 2, *shape)).astype("float32")
+    return kt.models.LabelDescriptions(encoder, {f"class {c}": list(rows[c]) for c in range(CLASSES)})
+
+
 def projector():
     return network(DIM, DIM)
 
@@ -362,6 +415,9 @@ def methods(encoder, adaptable, projector, free_projector, vit, image_networks, 
         "MAE": Row(lambda: unlabelled(m.MAE(*vit())), *images(), draws=True, attends=True, still=("key/bias",)),
         "Inpainting": Row(lambda: unlabelled(m.Inpainting(*image_networks())), *images(), draws=True),
         "Reptile": Row(lambda: compiled(m.Reptile(classifier(), batch_size=3)), *on_episodes),
+        "SetFit": Row(lambda: compiled(calibrated(m.SetFit(encoder(), CLASSES))), *texts(shape=shape)),
+        "SimCSE": Row(lambda: unlabelled(m.SimCSE(encoder(), projector())), *on_views),
+        "LabelDescriptions": Row(lambda: compiled(described(encoder(), shape)), *on_labels),
     }
 
 
@@ -377,7 +433,21 @@ def eagerly(make):
 
 
 ARCHITECTURES = architectures()
-METHODS = methods(encoder, encoder, projector, free_projector, vit, image_networks, (FEATURES,))
+OF_TOKENS = {
+    "MaskedLanguageModel": Row(
+        lambda: unlabelled(kt.models.MaskedLanguageModel(text_encoder())),
+        *masked_texts(),
+        attends=True,
+        still=("key/bias",),
+    ),
+    "DenoisingText": Row(
+        lambda: unlabelled(kt.models.DenoisingText(text_encoder(), text_decoder())),
+        *scrambled_texts(),
+        attends=True,
+        still=("key/bias",),
+    ),
+}
+METHODS = methods(encoder, encoder, projector, free_projector, vit, image_networks, (FEATURES,)) | OF_TOKENS
 CONVOLUTIONAL = methods(
     conv_encoder,
     lambda: conv_encoder(dropout=0),

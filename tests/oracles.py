@@ -149,6 +149,23 @@ def contrastive(view_1, view_2, temperature, labels=None):
     return np.mean(losses)
 
 
+def in_batch(view_1, view_2, temperature):
+    """InfoNCE of the first view: each row finds its own among the rows of the second."""
+    similar = unit(view_1) @ unit(view_2).T / temperature
+    return np.mean([np.log(np.exp(row).sum()) - row[i] for i, row in enumerate(similar)])
+
+
+def contrast_of_classes(rows, labels, temperature):
+    """The supervised contrastive loss of single rows; one without a mate counts 0."""
+    similar, losses = unit(rows) @ unit(rows).T / temperature, []
+    for i in range(len(rows)):
+        others = [j for j in range(len(rows)) if j != i]
+        mates = [j for j in others if labels[j] == labels[i]]
+        loss = np.log(np.exp(similar[i, others]).sum()) - similar[i, mates].mean() if mates else 0.0
+        losses.append(loss)
+    return np.mean(losses)
+
+
 def cosine(first, second):
     return (unit(first) * unit(second)).sum(axis=-1).mean()
 

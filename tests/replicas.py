@@ -27,11 +27,14 @@ from tests.contract import (
     heads,
     labelled,
     labelled_views,
+    masked_texts,
     network,
     of_tasks,
     replayed,
+    scrambled_texts,
     target_alone,
     tasks,
+    texts,
     unlabelled_domains,
     views,
     with_logits,
@@ -57,9 +60,10 @@ def mirrored():
 
 def streams(row):
     """The names of the streams, and whether there are labels, or of which tasks."""
-    x, y = row.batch
+    x, y, *_ = row.batch
     names = sorted(x) if isinstance(x, dict) else ()
     inside = [name for name in ("logits",) if "memory" in names and name in x["memory"]]
+    inside += sorted(x["text"]) if "text" in names and isinstance(x["text"], dict) else []
     return (*names, *inside, *(y if isinstance(y, dict) else [y is not None]))
 
 
@@ -75,6 +79,9 @@ DRAW = {
     ("current", "memory", "logits", True): with_logits,
     ("view_1", "view_2", False): views,
     ("view_1", "view_2", True): labelled_views,
+    ("text", True): texts,
+    ("text", "positions", "token_ids", True): masked_texts,
+    ("text", "before", "token_ids", True): scrambled_texts,
 }
 
 

@@ -123,6 +123,15 @@ def masked():
     return {"encoder": encoder, "decoder": kt.backbones.small_vit_decoder(encoder)}
 
 
+def filling_in():
+    return {"encoder": kt.backbones.small_transformer(12, 6, dim=8, blocks=1, heads=2)}
+
+
+def describing():
+    return {"encoder": dense(8, 4), "descriptions": {"a": [[1.0] * 8], "b": [[0.0] * 8]}}
+
+
+VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a"]
 models, layers, schedules, losses = kt.models, kt.layers, kt.schedules, kt.losses
 NOTHING = dict
 CONSTRUCTORS = {
@@ -233,6 +242,24 @@ CONSTRUCTORS = {
         ["steps", "batch_size", "test_steps"],
         ["statistics"],
     ),
+    models.SetFit: (lambda: {"encoder": dense(8, 4), "classes": 3}, [], ["temperature"], ["classes"], []),
+    models.SimCSE: (lambda: {"encoder": dense(8, 4)}, [], ["temperature"], [], []),
+    models.MaskedLanguageModel: (filling_in, [], [], [], []),
+    models.DenoisingText: (
+        lambda: {**filling_in(), "decoder": kt.backbones.small_text_decoder(12, 6, dim=8, blocks=1, heads=2)},
+        [],
+        [],
+        [],
+        [],
+    ),
+    models.LabelDescriptions: (describing, [], ["temperature"], [], []),
+    layers.WordPiece: (
+        lambda: {"vocabulary": VOCABULARY},
+        [],
+        [],
+        ["sequence_length"],
+        ["lowercase", "fixed_length"],
+    ),
     layers.GradientReversal: (NOTHING, [], ["strength"], [], []),
     layers.CrossStitchUnit: (NOTHING, [], ["own"], [], []),
     layers.ExpertGate: (NOTHING, [], [], ["experts"], []),
@@ -268,7 +295,7 @@ def wrong_arguments():
     for constructor, (networks, *kinds) in CONSTRUCTORS.items():
         by_kind = dict(zip(("weight", "number", "integer", "word"), kinds))
         if networks in (pair, views, predicting, masked) or constructor.__module__.startswith("keras_transfer.models"):
-            by_kind["network"] = [name for name in networks() if name != "memory"]
+            by_kind["network"] = [name for name in networks() if name not in ("memory", "descriptions", "classes")]
         for kind, arguments in by_kind.items():
             for argument in arguments:
                 found.append(pytest.param(constructor, argument, WRONG[kind], id=f"{constructor.__name__}-{argument}"))
@@ -285,7 +312,7 @@ def test_constructors_say_what_is_wrong(constructor, argument, wrong):
 
 def test_every_constructor_is_here():
     """A new model, layer, schedule, loss or optimizer has to state its arguments above."""
-    others = {"target_terms", "tasks", "rows_dtype", "logits"}  # in tests of their own
+    others = {"target_terms", "tasks", "rows_dtype", "logits", "projector"}  # in tests of their own
     elsewhere = {"SharedEncoder", "SoftSharing", "CrossStitch", "MixtureOfExperts", "ProgressiveExtraction"}
     for room in (models, layers, schedules, losses, kt.optimizers):
         for name in getattr(room, "__all__", dir(room)):

@@ -239,6 +239,15 @@ def views(draw, loss, least=1, labelled=False):
 
 
 @st.composite
+def texts(draw, loss):
+    rows = draw(sizes)
+    x, bad = draw(inputs(rows, name="text|[Ii]nput"))
+    y = draw(labels_of((rows,), 4))
+    ordinary = y.dtype.kind in "biuf" and y.shape == (rows,) and (y == np.floor(y.astype("float64"))).all()
+    return Batch({"text": x}, y, joined(bad, None if ordinary else "labels"))
+
+
+@st.composite
 def images(draw, loss):
     rows = draw(sizes)
     x, bad = draw(inputs(rows, (8, 8, 1), "image|[Ii]nput"))
@@ -404,6 +413,17 @@ def make_l2sp(outputs):
     START[id(model)] = [weights(pretrained)[0]]
     pretrained.layers[0].kernel.assign_add(np.full((FEATURES, DIM), 0.1))  # it has moved since
     return model
+
+
+def setfit(model, x, y, loss):
+    z = run(chain(model.encoder), x["text"])
+    return {"contrast": (1.0, oracles.contrast_of_classes(z, y, 0.1))}
+
+
+def label_descriptions(model, x, y, loss):
+    z, rows = run(chain(model.encoder), x), np.concatenate([np.asarray(r) for r in model.descriptions.values()])
+    described = oracles.unit(run(chain(model.encoder), rows.astype("float32"))).reshape(CLASSES, 2, -1).mean(1)
+    return {"task": (1.0, loss.value(real(y), oracles.unit(z) @ oracles.unit(described).T / 0.05))}
 
 
 def distillation(model, x, y, loss):
@@ -686,6 +706,14 @@ METHODS = {
     "VICReg": Method(
         lambda n: m.VICReg(encoder(), free_projector()), lambda loss: views(loss, 2), of_views(vicreg), (None,)
     ),
+    "SimCSE": Method(
+        lambda n: m.SimCSE(encoder(), projector()),
+        views,
+        of_views(lambda model, a, b: {"contrast": (1.0, oracles.in_batch(a, b, 0.05))}),
+        (None,),
+    ),
+    "SetFit": Method(lambda n: m.SetFit(encoder(), 4), texts, setfit, (None,)),
+    "LabelDescriptions": Method(lambda n: contract.described(encoder()), plain, label_descriptions, ("sparse",)),
     "MAE": Method(lambda n: m.MAE(*contract.vit()), images, mae, (None,)),
     "Inpainting": Method(lambda n: m.Inpainting(*contract.image_networks()), images, inpainting, (None,)),
 }
@@ -732,7 +760,8 @@ def step(model, batch, terms, train=None):
 
 
 def test_every_public_method_is_drawn():
-    assert set(METHODS) | set(contract.ARCHITECTURES) == set(contract.METHODS)
+    rest = {*contract.ARCHITECTURES, *contract.OF_TOKENS}  # of tasks below, and of tokens in tests of their own
+    assert set(METHODS) | rest == set(contract.METHODS)
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -45,18 +45,28 @@ def masked_text(
     check_flag(whole_words, "whole_words")
     if tokens.mask_id is None:
         raise ValueError("Expected `tokens` with a [MASK] in the vocabulary; received none.")
-    number, hidden = len(tokens.vocabulary), math.ceil(1.25 * rate * length)  # what a row has more of stays as it is
+    number, hidden = (
+        len(tokens.vocabulary),
+        math.ceil(1.25 * rate * length),
+    )  # words that a row has beyond that stay as they are
     continues = tf.constant([token.startswith("##") for token in tokens.vocabulary])
     special = tf.constant([0, tokens.unknown_id, tokens.start_id, tokens.end_id])
 
     def make(ids, key):
-        draws = tf.random.stateless_uniform((batch_size, length + 1), key)
+        words = tf.range(length)[None] + tf.zeros_like(ids)
         if whole_words:
             words = tf.cumsum(tf.cast(~tf.gather(continues, ids), tf.int32), axis=1)
-            draws = tf.gather(draws, words, batch_dims=1)
+        draws = tf.random.stateless_uniform((batch_size, length + 1), key)
+        draws = tf.gather(draws, words, batch_dims=1)
         plain = tf.reduce_all(ids[..., None] != special, axis=-1)
-        ranked, positions = tf.math.top_k(-tf.where(plain, draws[:, :length], 1.0), hidden)
+        ranked, positions = tf.math.top_k(-tf.where(plain, draws, 1.0), hidden)
         chosen = -ranked < rate
+        word = tf.gather(words, positions, batch_dims=1)[..., None]
+        parts, there = (
+            (word == words[:, None]) & plain[:, None],
+            (word == tf.squeeze(word, -1)[:, None]) & chosen[:, None],
+        )
+        chosen &= tf.math.count_nonzero(parts, axis=-1) == tf.math.count_nonzero(there, axis=-1)  # no word in part
         was = tf.gather(ids, positions, batch_dims=1)
         kind = tf.random.stateless_uniform((batch_size, hidden), key + 1)
         others = tf.random.stateless_uniform((batch_size, hidden), key + 2, 0, number, tf.int32)

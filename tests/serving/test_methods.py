@@ -14,11 +14,12 @@ from tests.serving.cpp import replies, warm_up_requests
 
 NAMES = [f"class {i}" for i in range(CLASSES)]
 HEADS = ("DANN", "CDAN", "MCD", "ADDA", "DAN", "DeepCORAL", "L2SP", "Distillation", "MAML", "ANIL", "Reptile")
-HEADS += ("EWC", "ICaRL")
+HEADS += ("EWC", "ICaRL", "SetFit")
 EMBED = {"serving_default", "embed"}
 ADAPT = {"serving_default", "adapt_and_classify"}
 EPISODES = {**dict.fromkeys(("MAML", "ANIL", "Reptile"), ADAPT), "MatchingNetwork": {*EMBED, "classify_episode"}}
 EPISODES["PrototypicalNetwork"] = {*EMBED, "classify_episode", "prototypes", "merge", "classify"}
+EPISODES["LabelDescriptions"] = {*EMBED, "embed_class", "score", "score_all"}
 TASKS = {"serving_default", "whole", "half"}
 
 

@@ -50,7 +50,7 @@ class MaskedLanguageModel(TransferModel):
         check_networks(encoder=encoder)
         super().__init__({"masked": 1.0}, **kwargs)
         self.encoder = encoder
-        embedding, dim = embedding_of(encoder), tokens_of(encoder).output_shape[-1]
+        dim, embedding = tokens_of(encoder).output_shape[-1], embedding_of(encoder)
         if embedding.output_dim != dim:
             raise ValueError(f"Expected an embedding of the tokens' width {dim}; received {embedding.output_dim}.")
         self.transform = keras.layers.Dense(dim, activation="gelu", name="transform")
