@@ -66,8 +66,10 @@ class Config:
     """Texts in a step, as many of each class."""
     learning_rate: float = 5e-5
     """The highest rate of AdamW, after a tenth of the steps; then it falls to 0 as a cosine."""
-    lora_rate: float = 2e-3
+    lora_rate: float = 5e-3
     """The same of `lora`."""
+    full_rate: float = 1e-4
+    """The same of `full`."""
     temperature: float = 0.1
     """Of the contrasts of `setfit`."""
     scratch_steps: int = 150
@@ -210,7 +212,7 @@ def learn(config, arm, seed, encoder, data, classes, said):
         "descriptions": lambda: described(encoder, said["descriptions"], test),
         "setfit": lambda: setfit(config, few, test, classes, seed),
         "lora": lambda: tuned(config, encoder, few, test, config.lora_rate, seed, True),
-        "full": lambda: tuned(config, encoder, few, test, config.learning_rate, seed, False),
+        "full": lambda: tuned(config, encoder, few, test, config.full_rate, seed, False),
     }
     start = time.perf_counter()
     answers, networks = made[arm]()
