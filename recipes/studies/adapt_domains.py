@@ -3,12 +3,14 @@
     python -m keras_transfer.recipes.studies.adapt_domains --backbone hub:<folder of MobileNet>
     python -m keras_transfer.recipes.studies.adapt_domains --data office_caltech
     python -m keras_transfer.recipes.studies.adapt_domains --data amazon_reviews
+    python -m keras_transfer.recipes.studies.adapt_domains --data sentiment --method dann dan mcc
 
 `pacs`: photographs, cartoons and art paintings of the same seven classes, as features of a backbone, which runs once
 over each domain; a fifth of the source is held out. `office_caltech`: ten classes of objects in four collections, as
 histograms of SURF features; all of the source trains, as is usual, and its accuracy is that of training.
 `amazon_reviews`: the sentiment of 2,000 reviews of each of three kinds of products, as the tf-idf of 5,000 words, which
-is not standardised; a fifth of the source is held out.
+is not standardised; a fifth of the source is held out. `sentiment`: that of sentences of film reviews and of tweets, as
+the features of all-MiniLM-L6-v2 (extra `text`); a fifth of the source is held out.
 All of the target is adapted to without labels, and its labels are the test. What trains is that of
 `recipes/adapt_photos.py`. Both read `KERAS_TRANSFER_DATA`. A few seconds for each training on one core.
 
@@ -33,6 +35,7 @@ DOMAINS = {
     "pacs": ("photo", "art_painting", "cartoon"),
     "office_caltech": kt.datasets.OFFICE_CALTECH_DOMAINS,
     "amazon_reviews": kt.datasets.AMAZON_DOMAINS,
+    "sentiment": ("sentences", "tweets"),
 }
 METHODS = tuple(domains.PEAKS)
 LENGTH = 20.0  # of the tf-idf of a text
@@ -80,6 +83,10 @@ def load(config):
     if config.data == "amazon_reviews":
         counts = {name: kt.datasets.amazon_reviews(name) for name in names}
         return lambda source, target: pair_of(*words(counts[source], counts[target]))
+    if config.data == "sentiment":
+        encoder, texts = kt.backbones.minilm(sequence_length=64), sentiment()
+        found = {name: (encoder.predict(x, batch_size=64, verbose=0), y) for name, (x, y) in texts.items()}
+        return lambda source, target: pair_of(found[source], found[target])
     if not config.backbone:
         raise ValueError("Expected --backbone, the pretrained network for pictures; received none.")
     shape, found = (config.image_size, config.image_size, 3), {}
@@ -88,6 +95,12 @@ def load(config):
         images, labels = kt.datasets.pacs(name, config.image_size)
         found[name] = kt.backbones.cached_features(backbone, images), labels
     return lambda source, target: pair_of(found[source], found[target])
+
+
+def sentiment():
+    """Returns sentences and tweets with their sentiment, negative or positive; neutral tweets are left out."""
+    x, y = kt.datasets.tweet_eval("sentiment", "test")
+    return {"sentences": kt.datasets.sst("train"), "tweets": (x[y != 1], (y[y != 1] == 2).astype("int32"))}
 
 
 def words(*domains):

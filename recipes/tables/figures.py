@@ -21,7 +21,7 @@ def figures(results):
     """
     parts = (
         *(_gains, _set_up, _protocols, _adaptation_steps, _adapting, _finetuning),
-        *(_maml, _hidden_patches, _pretraining, _tasks, _choosing, _continual),
+        *(_maml, _hidden_patches, _pretraining, _tasks, _choosing, _continual, _text),
     )
     return {name: text for part in parts for name, text in part(results)}
 
@@ -162,6 +162,23 @@ def _continual(results):
         "learn_domains.seeds",
         _same(len(_settings(record)["seeds"]) for _, record in records(results / "learn_domains")),
     )
+
+
+def _text(results):
+    tests, costs = _read(results, "text"), _read(results, "text_costs")
+    yield "text.tokenizer.texts", f"{tests['tokenizer']['texts']:,}"
+    yield "text.tokenizer.differ", f"{tests['tokenizer']['differ']}"
+    yield "text.minilm", f"{tests['minilm_largest_difference']:.0e}"
+    yield "text.cpp", f"{max(v for name, v in tests.items() if name.endswith('difference_cpp')):.0e}"
+    yield "text.sentences", f"{costs['sentences_per_second']:,.0f}"
+    yield "text.masked", f"{costs['masked']['ratio']['ratio']:.2f}"
+    reports = dict(records(results / "classify_text"))
+    yield "text.draws", _same(len(_settings(report)["seeds"]) for report in reports.values())
+    for case, report in reports.items():
+        for arm, means in report["means"].items():
+            yield f"text.{case}.{arm}", f"{100 * means[report['metric']]:.1f}"
+            yield f"text.{case}.{arm}.accuracy", f"{100 * means['accuracy']:.1f}"
+            yield f"text.{case}.{arm}.seconds", f"{means['seconds']:.0f}"
 
 
 def _choosing(results):

@@ -6,17 +6,19 @@ import statistics
 from typing import NamedTuple
 
 import keras_transfer as kt
-from keras_transfer.recipes.tables.rows import CONTINUAL, METHODS, records, verdict
+from keras_transfer.recipes.tables.rows import CONTINUAL, METHODS, TEXT, records, verdict
 
 FAMILIES = {
     "adaptation": "Domain adaptation",
     "finetuning": "Fine-tuning with few labels",
     "self_supervised": "Encoders from unlabelled images",
+    "text": "Texts, few labels or none",
     "multitask": "Several tasks in one encoder",
     "continual": "One domain after another",
     "weightings": "Weightings of two tasks",
 }
 PACS = {"photo": "photographs", "art_painting": "paintings", "cartoon": "cartoons"}
+TEXTS = {"trec": "questions", "sst2": "film reviews", "emotion": "emotion of tweets"}
 CASES = {
     "printed_handwritten": "printed to handwritten digits",
     "digits_photos": "digits to digits on photographs",
@@ -32,11 +34,15 @@ CASES = {
     "fashion_mnist_mae, 60": "garments, 60 labels a class, MAE",
     "glyphs_shared_encoder_equal": "letters",
     "multi_fashion_shared_encoder_equal": "two garments",
+    **{f"{data}_{n}": f"{name}, {n} labels a class" for data, name in TEXTS.items() for n in (8, 64)},
+    "sentences_tweets": "sentences to tweets",
+    "tweets_sentences": "tweets to sentences",
     "digits": "printed, then handwritten digits",
 }
 ARMS = {
     **METHODS,
     **CONTINUAL,
+    **{arm: TEXT[arm] for arm in ("descriptions", "setfit", "lora", "full")},
     "tuned": "chosen by cross-validation",
     "half": "upper half",
     "half_interpolated": "upper half, interpolated",
@@ -90,6 +96,8 @@ def measured(results):
         for labels, report in record["reports"].items():
             kept = {arm: gain for arm, gain in report["gains"].items() if arm != "chosen"}  # it is one of the others
             yield from _gains({**report, "gains": kept}, "self_supervised", f"{case}, {labels}")
+    for case, record in records(results / "classify_text"):
+        yield from _gains(record, "text", case)
     for case, record in records(results / "train_tasks"):
         for task, report in record["reports"].items():
             for gain in _gains(report, "multitask", case):

@@ -49,6 +49,17 @@ CONTINUAL = {
     "gdumb": "GDumb",
 }
 
+TEXT = {
+    "tf_idf": "tf-idf, regression",
+    "scratch": "from scratch",
+    "frozen": "frozen, regression",
+    "names": "no label, names",
+    "descriptions": "no label, three texts",
+    "setfit": "SetFit",
+    "lora": "LoRA",
+    "full": "all weights",
+}
+
 
 def adapt_digits(results):
     """What adapts a network of digits to another domain, on each pair: the baselines first."""
@@ -296,6 +307,50 @@ def learn_domains(results):
             yield row(case, CONTINUAL.get(arm, arm), strength, *each, spread_of(report, arm, "accuracy"), *told)
 
 
+def classify_text(results):
+    """Texts from a few labels of each class or from none; gains over the best baseline, in points of the metric."""
+    yield from header("case", "arm", "accuracy", "macro-F1", "seconds", "gain", "verdict")
+    cases = (f"{data}_{labels}" for data in ("trec", "sst2", "emotion") for labels in (8, 64))
+    there = [case for case in cases if (results / f"classify_text/{case}.json").exists()]
+    for case, report in records(results / "classify_text", *there):
+        gains = report["gains"]
+        for arm in report["runs"]:
+            cells = [spread_of(report, arm, metric) for metric in ("accuracy", "macro_f1")]
+            told = (interval(gains[arm]), verdict(report, arm)) if arm in gains else ("", "")
+            told = ("", "baseline") if arm == report["baseline"] else told
+            seconds = f"{report['means'][arm]['seconds']:.0f}"
+            yield row(case, TEXT[arm], *cells, seconds, *told)
+
+
+def pretrain_text(results):
+    """What an encoder tells of hidden or lost tokens, and a few labels and its nearest texts before and after."""
+    yield from header("case", "tokens told", "by counting or copying", "perplexity", "minutes", below=False)
+    for case, report in records(results / "pretrain_text"):
+        means = report["extra"]["pretraining_means"]
+        others = [means[name] for name in ("unigram_accuracy", "bigram_accuracy", "copying_accuracy") if name in means]
+        told = (f"{100 * means['token_accuracy']:.1f}", f"{100 * max(others):.1f}") if others else ("", "")
+        yield row(case, *told, f"{means['perplexity']:.0f}" if others else "", f"{means['seconds'] / 60:.1f}")
+    heads = ("before", "after", "by tf-idf", "gain", "verdict", "nearest before", "nearest after", "nearest by tf-idf")
+    yield from header("case", *heads, below=True)
+    for case, report in records(results / "pretrain_text"):
+        arms = ("before", "after", "tf_idf")
+        cells = [spread_of(report, arm, "accuracy") for arm in arms]
+        near = [spread_of(report, arm, "precision_at_10") for arm in arms]
+        yield row(case, *cells, interval(report["gains"]["after"]), verdict(report, "after"), *near)
+
+
+def several_text_tasks(results):
+    """Four questions about texts, each with a model of its own, and in one network with all others."""
+    yield from header("task", "arm", "accuracy", "gain", "verdict")
+    for _, record in records(results / "several_text_tasks"):
+        for task, report in record["reports"].items():
+            for arm in report["runs"]:
+                gain = report["gains"].get(arm)
+                told = (interval(gain), verdict(report, arm)) if gain else ("", "")
+                told = ("", "baseline") if arm == report["baseline"] else told
+                yield row(task, arm, spread_of(report, arm, "accuracy"), *told)
+
+
 def _megabytes(size):
     return f"{size / 1e6:.1f}" if size else ""
 
@@ -356,6 +411,7 @@ TABLES = {
         *(maml_sinusoid, pretrain_views, pretrain_colours),
         *(train_tasks, train_table, balance_tasks, choose_backbones),
         *(learn_tasks, learn_domains),
+        *(classify_text, pretrain_text, several_text_tasks),
     )
 }
 
