@@ -12,7 +12,10 @@ import keras_transfer as kt
 
 FEATURES, DIM, CLASSES = 8, 16, 3
 IMAGE = (4, 4, 2)
-ALIKE = ("MAS", "GDumb")  # whose operations EWC and any method have: that is enough where compiling takes long
+ALIKE = (  # whose operations others have too: that is enough where compiling takes long, on replicas and on JAX
+    *("CDAN", "MDD", "Distillation", "MAS", "GDumb", "ICaRL", "ANIL", "MatchingNetwork", "SimSiam"),
+    *("SoftSharing", "CrossStitch", "MixtureOfExperts", "LabelDescriptions", "DenoisingText"),
+)
 
 
 class Row(NamedTuple):

@@ -14,14 +14,14 @@ load = functools.cache(lambda pair: adapt_digits.load(adapt_digits.Config(pair=p
 def run(tmp_path_factory):
     """A short run of the smallest pair."""
     folder = tmp_path_factory.mktemp("run")
-    method = ("adamatch", "adda", "tent")
+    method = ("adamatch", "adda")
     config = adapt_digits.Config(pair="digits_photos", method=method, seeds=(0, 1), steps=18, **folders(folder))
     return folder, adapt_digits.main(config, lambda config: load(config.pair))
 
 
 def test_record_pictures_and_export(run):
     folder, report = run
-    assert set(report["runs"]) == {"source_only_plain", "source_only", "adamatch", "adda", "tent"}
+    assert set(report["runs"]) == {"source_only_plain", "source_only", "adamatch", "adda"}
     assert report["extra"]["chosen"] in report["runs"]
     assert report["extra"]["config"]["steps"] == 18
     pictures = ("samples", "embedding", "curves", "confusion", "report")

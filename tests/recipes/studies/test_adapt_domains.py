@@ -76,6 +76,13 @@ def test_words_are_weighed_by_both_domains_and_not_standardised(tmp_path):
     assert found["logistic_regression"][0]["target_accuracy"] > 0.95
 
 
+def test_sentences_and_tweets(data_folder):
+    found = adapt_domains.sentiment()
+    assert list(found) == list(adapt_domains.DOMAINS["sentiment"])
+    for texts, labels in found.values():
+        assert len(texts) == len(labels) > 6000 and set(labels) == {0, 1}
+
+
 @pytest.mark.parametrize("change", [{"seeds": (0,)}, {"domains": ("photo",)}, {"domains": ("books", "dvd")}])
 def test_one_seed_or_domain_is_refused_before_anything_is_read(tmp_path, change):
     with pytest.raises(ValueError, match="at least 2 seeds and 2 domains"):
