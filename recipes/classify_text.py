@@ -262,7 +262,7 @@ def main(config):
     if encoder is not None:
         figures["nearest"] = pictures.nearest_texts(x[:400], predict(encoder, x[:400]))
     arm = "setfit" if "setfit" in models else "scratch" if "scratch" in models else None
-    export = {} if arm is None else {"model": models[arm], "x": x[:16], "classes": classes, "input_name": "text"}
+    export = {} if arm is None else {"model": models[arm], "x": x[:16], "classes": classes}
     if arm is not None:
         export["metrics"] = metrics[arm][config.seeds[0]]
     return run.finish(report, figures, tolerance=1e-4, **export)

@@ -291,7 +291,7 @@ def main(config):
     x_test, y_test = data["test"]
     model, shown = of_strings(tokens, kept), x_test[:400]
     figures = {"nearest": pictures.nearest_texts(shown, model.predict(shown, batch_size=64, verbose=0))}
-    return run.finish(report, figures, model=model, x=shown[:16], input_name="text", metrics=means, tolerance=1e-4)
+    return run.finish(report, figures, model=model, x=shown[:16], metrics=means, tolerance=1e-4)
 
 
 if __name__ == "__main__":

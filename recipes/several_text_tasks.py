@@ -159,7 +159,7 @@ def main(config):
     served = keras.Model(text_input, model(encoder(text_input)))
     x = next(iter(data.values()))["test"][0][:16]
     classes = {task: list(names) for task, names in TASKS.items()}
-    return run.finish(record, figures, text, served, x, classes=classes, input_name="text", tolerance=1e-4)
+    return run.finish(record, figures, text, served, x, classes=classes, tolerance=1e-4)
 
 
 if __name__ == "__main__":

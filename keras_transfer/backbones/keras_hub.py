@@ -21,9 +21,11 @@ def from_keras_hub(source, preprocessor=None, pooling=None, **kwargs):
             goes inside; or a `keras_hub.models.Backbone` object.
         preprocessor: layer from raw input to what the backbone takes, in place of the preset's. Text: such as
             `kt.layers.WordPiece(vocabulary, sequence_length=64)`, with which the model is served without a plug-in, or
-            `keras_hub.models.BertTextClassifierPreprocessor(tokenizer, sequence_length=64)`; a preset's own makes
-            sequences of 512 tokens unless told otherwise. Images: such as `keras_hub.layers.ImageConverter(...)` or
-            `keras.layers.Rescaling(1 / 255)`; required for a backbone object that takes images.
+            `keras_hub.models.BertTextClassifierPreprocessor(tokenizer, sequence_length=64)`. Of a preset of BERT or
+            DistilBERT it is the former, which drops accents where case is dropped, as these were trained and as
+            keras_hub does not; others make sequences of 512 tokens unless told otherwise. Images: such as
+            `keras_hub.layers.ImageConverter(...)` or `keras.layers.Rescaling(1 / 255)`; required for a backbone object
+            that takes images.
         pooling: `"avg"`: mean over positions, padding left out. `"max"`, for images. `"first"`: first position of a
             sequence. Default: what the backbone was made for: its pooled output, its class token, or else the mean.
         **kwargs: further arguments of `Backbone.from_preset`, such as `load_weights=False`.
@@ -71,7 +73,7 @@ def from_keras_hub(source, preprocessor=None, pooling=None, **kwargs):
         backbone = _with_its_gelu(backbone, source)
     if isinstance(source, str) and preprocessor is None:
         kind = keras_hub.models.TextClassifierPreprocessor if text else keras_hub.layers.ImageConverter
-        preprocessor = kind.from_preset(source)
+        preprocessor = _of_stock_operations(kind.from_preset(source)) if text else kind.from_preset(source)
     if preprocessor is None and not text:
         raise ValueError(
             "Expected a `preprocessor` for a backbone object that takes images, since only its preset knows its range, "
@@ -123,6 +125,17 @@ def _of_ids(backbone, features):
     output = backbone({name: filled[name] for name in backbone.input})
     tokens = keras.Model(ids, output, name="tokens")
     return keras.Model(ids, features(tokens(ids), ops.not_equal(ids, 0)), name="encoder")
+
+
+def _of_stock_operations(preprocessor):
+    """The `WordPiece` that does what a preset's preprocessor of BERT does, accents dropped where case is; or that."""
+    import keras_hub
+
+    tokenizer = preprocessor.tokenizer
+    kinds = keras_hub.models.BertTokenizer, keras_hub.models.DistilBertTokenizer
+    if type(tokenizer) not in kinds or tokenizer.vocabulary[0] != "[PAD]":
+        return preprocessor
+    return WordPiece(tokenizer.vocabulary, preprocessor.sequence_length, tokenizer.lowercase)
 
 
 def _with_its_gelu(backbone, source):

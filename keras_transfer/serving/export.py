@@ -4,6 +4,7 @@ import pathlib
 import time
 
 import keras
+import numpy as np
 
 from keras_transfer.files import to_json
 from keras_transfer.serving.served import answered_names, served_signatures
@@ -21,7 +22,7 @@ def export(
     outputs=None,
     preprocessing=None,
     embed=None,
-    input_name="images",
+    input_name=None,
     metrics=None,
     verify=True,
     tolerance=1e-5,
@@ -94,7 +95,8 @@ def export(
         preprocessing: from `x` to the model's input, stored in the graph: raw uint8 images in, say. A layer or any
             callable of TensorFlow or `keras.ops`; a layer, where it holds weights or lookup tables.
         embed: network from the model's input to features, in place of what the method's own `embed` serves.
-        input_name: name of the one input; a tuple of inputs is named `<input_name>_0`, `<input_name>_1`, ...
+        input_name: name of the one input, by default `text` for strings and `images` for all else; a tuple of inputs
+            is named `<input_name>_0`, `<input_name>_1`, ...
         metrics: what the card shall say about quality, `{"target_accuracy": 0.93}`; anything JSON can hold. NaN and
             infinity become null.
         verify: bool, whether the version is verified before it is published; or a list of further inputs, each like
@@ -124,6 +126,7 @@ def export(
     if not (model.built or (model.layers and all(layer.built for layer in model.layers))):
         raise ValueError(f"Expected a built model; received {model.name!r}, which has seen no batch yet.")
     classes = _strings(classes)
+    input_name = input_name or ("text" if _is_text(x) else "images")
     signatures = served_signatures(model, x, classes, preprocessing, embed, input_name, outputs)
     owners = [model, *(part for part in (preprocessing, embed) if isinstance(part, keras.Layer))]
     card = {
@@ -157,6 +160,10 @@ def export(
     if told:
         print(f"{written}: {told}")
     return written
+
+
+def _is_text(x):
+    return not isinstance(x, (dict, tuple)) and np.asarray(x).dtype.kind in "SUO"
 
 
 def _strings(classes):

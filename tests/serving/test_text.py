@@ -28,7 +28,7 @@ def described(tmp_path_factory):
     model = kt.models.LabelDescriptions(encoder(), DESCRIPTIONS)
     model.calibrate(np.array(TEXTS, object), known=0.9)
     path = tmp_path_factory.mktemp("saved_models") / "questions"
-    first = kt.export(model, path, np.array(TEXTS, object), input_name="text")
+    first = kt.export(model, path, np.array(TEXTS, object))
     return model, first, kt.serving.add_classes(path, NUMBER)
 
 
@@ -41,7 +41,7 @@ def test_strings_in_cpp_without_a_plugin(load_and_run, record, tmp_path):
     network = encoder()
     head = keras.Sequential([keras.Input((384,)), keras.layers.Dense(3)])
     model = keras.Model(network.input, head(network.output))
-    version = kt.export(model, tmp_path / "model", np.array(TEXTS, object), input_name="text", outputs="logits")
+    version = kt.export(model, tmp_path / "model", np.array(TEXTS, object), outputs="logits")
     assert read_card(version)["needs"] == []
     _, got = in_cpp(load_and_run, version, tmp_path)
     logits = got["serving_default"]["logits"]

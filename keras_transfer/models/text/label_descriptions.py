@@ -44,7 +44,7 @@ class LabelDescriptions(TransferModel):
     model = kt.models.LabelDescriptions(encoder, {"person": ["Who is it?"], "place": ["Where is it?"]})
     model.calibrate(texts)
     model.compile(metrics=["accuracy"])
-    kt.export(model, "saved_models/questions", texts, input_name="text")
+    kt.export(model, "saved_models/questions", texts)
     kt.serving.add_classes("saved_models/questions", {"number": ["How many are there?"]})
     ```
 
