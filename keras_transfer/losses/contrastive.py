@@ -93,7 +93,7 @@ def positive_means(features, labels):
     order = ops.argsort(labels)
     ordered = ops.take(labels, order)
     steps = ops.cast(ops.not_equal(ordered[1:], ordered[:-1]), "int32")
-    classes = ops.take(ops.concatenate([ops.zeros_like(steps[:1]), ops.cumsum(steps)]), ops.argsort(order))
+    classes = ops.take(ops.concatenate([ops.zeros((1,), "int32"), ops.cumsum(steps)]), ops.argsort(order))
     number = ops.shape(features)[0]
     counts = ops.take(ops.segment_sum(ops.ones_like(features[:, :1]), classes, number), classes, axis=0) - 1.0
     sums = ops.take(ops.segment_sum(features, classes, number), classes, axis=0) - features

@@ -163,7 +163,8 @@ def export(
 
 
 def _is_text(x):
-    return not isinstance(x, (dict, tuple)) and np.asarray(x).dtype.kind in "SUO"
+    part = x[0] if isinstance(x, list) and x else x
+    return not isinstance(part, (dict, tuple)) and np.asarray(part).dtype.kind in "SUO"
 
 
 def _strings(classes):

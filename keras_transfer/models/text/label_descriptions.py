@@ -73,7 +73,9 @@ class LabelDescriptions(TransferModel):
 
     def _kept(self, name, value):
         initializer = lambda shape, dtype: ops.cast(ops.convert_to_tensor(value), dtype)  # noqa: E731
-        return self.add_weight(shape=np.shape(value), initializer=initializer, trainable=False, name=name)
+        return self.add_weight(
+            shape=np.shape(value), initializer=initializer, trainable=False, autocast=False, name=name
+        )
 
     def infer(self, x, training=False):
         """Computes the logits `(batch, classes)`."""
