@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 
+from keras_transfer.batches import check_inputs, check_labels
 from keras_transfer.checks import check_integer
 from keras_transfer.losses.checks import check_temperature
 from keras_transfer.losses.contrastive import sup_con
@@ -68,10 +69,17 @@ class SetFit(TransferModel):
 
     def loss_terms(self, x, y, outputs, sample_weight=None):
         """Returns `contrast`."""
-        if y is None or len(y.shape) != 1:
-            received = "none" if y is None else f"shape {tuple(y.shape)}"
+        features = outputs["features"]
+        shape, rows = None if y is None else tuple(y.shape), features.shape[0]
+        if shape not in ((rows,), (None,)) and not (rows is None and shape is not None and len(shape) == 1):
+            received = "none" if y is None else f"shape {shape} for {rows} texts"
             raise ValueError(f"Expected integer labels (batch,) beside the texts; received {received}.")
-        return {"contrast": sup_con(all_rows(outputs["features"]), all_rows(y), self.temperature)}
+        return {"contrast": sup_con(all_rows(features), all_rows(y), self.temperature)}
+
+    def check_data(self, x=None, y=None, *_, **__):
+        """Checks arrays that `fit` and the like are called with."""
+        check_inputs(x, self.layers)
+        check_labels(y, whole=True, classes=self.classes)
 
     def calibrate(self, x, y, penalties=PENALTIES):
         """Sets the head to a logistic regression on the features of labelled texts (scikit-learn).
