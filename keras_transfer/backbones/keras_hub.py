@@ -47,7 +47,8 @@ def from_keras_hub(source, preprocessor=None, pooling=None, **kwargs):
     Raises:
         ImportError: if keras_hub is not installed.
         TypeError: if `source` is neither.
-        ValueError: if images lack a preprocessor, or the output comes to no features.
+        ValueError: if images lack a preprocessor, texts may be longer than the backbone can read, or the output comes
+            to no features.
 
     Example:
 
@@ -66,7 +67,7 @@ def from_keras_hub(source, preprocessor=None, pooling=None, **kwargs):
     if not isinstance(backbone, keras_hub.models.Backbone):
         raise not_a_backbone("a preset name, a preset's folder or a keras_hub Backbone", source)
     text, features = isinstance(backbone.input, dict), _reader(backbone, pooling)
-    bert = isinstance(backbone, keras_hub.models.BertBackbone)
+    bert, longest = isinstance(backbone, keras_hub.models.BertBackbone), getattr(backbone, "max_sequence_length", None)
     if text and pooling is not None and isinstance(backbone.output, dict):  # a pooler would train on nothing
         backbone = keras.Model(backbone.input, backbone.output["sequence_output"], name=backbone.name)
     if isinstance(source, str) and bert:
@@ -82,6 +83,11 @@ def from_keras_hub(source, preprocessor=None, pooling=None, **kwargs):
     if text and preprocessor is None:
         inputs = x = {name: keras.Input(x.shape[1:], dtype=x.dtype, name=name) for name, x in backbone.input.items()}
     elif isinstance(preprocessor, WordPiece):
+        if longest is not None and preprocessor.sequence_length > longest:
+            raise ValueError(
+                f"Expected `sequence_length` of at most {longest}, as {backbone.name!r} has positions; received "
+                f"{preprocessor.sequence_length}."
+            )
         inputs = keras.Input((), dtype="string", name="text")
         encoder = _of_ids(backbone, features)
         return KerasHubFeatures(inputs, encoder(preprocessor(inputs)), name=f"{backbone.name}_features")

@@ -68,8 +68,6 @@ def minilm(sequence_length=128, normalize=True, folder=None):
         raise ImportError("The weights of MiniLM need safetensors: pip install 'keras_transfer[text]'")
     folder = _checked(_folder() if folder is None else pathlib.Path(folder))
     words = WordPiece(folder / "vocab.txt", sequence_length, name="word_pieces")
-    if sequence_length > 512:
-        raise ValueError(f"Expected `sequence_length` of at most 512; received {sequence_length}.")
     model = from_keras_hub(str(folder), preprocessor=words, pooling="avg")
     encoder = model.get_layer("encoder")
     if normalize:

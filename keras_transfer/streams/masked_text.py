@@ -45,10 +45,8 @@ def masked_text(
     check_flag(whole_words, "whole_words")
     if tokens.mask_id is None:
         raise ValueError("Expected `tokens` with a [MASK] in the vocabulary; received none.")
-    number, hidden = (
-        len(tokens.vocabulary),
-        math.ceil(1.25 * rate * length),
-    )  # words that a row has beyond that stay as they are
+    number = len(tokens.vocabulary)
+    hidden = math.ceil(1.25 * rate * length)  # words that a row has beyond that stay as they are
     continues = tf.constant([token.startswith("##") for token in tokens.vocabulary])
     special = tf.constant([0, tokens.unknown_id, tokens.start_id, tokens.end_id])
 
@@ -61,12 +59,10 @@ def masked_text(
         plain = tf.reduce_all(ids[..., None] != special, axis=-1)
         ranked, positions = tf.math.top_k(-tf.where(plain, draws, 1.0), hidden)
         chosen = -ranked < rate
-        word = tf.gather(words, positions, batch_dims=1)[..., None]
-        parts, there = (
-            (word == words[:, None]) & plain[:, None],
-            (word == tf.squeeze(word, -1)[:, None]) & chosen[:, None],
-        )
-        chosen &= tf.math.count_nonzero(parts, axis=-1) == tf.math.count_nonzero(there, axis=-1)  # no word in part
+        word = tf.gather(words, positions, batch_dims=1)
+        parts = tf.math.count_nonzero((word[..., None] == words[:, None]) & plain[:, None], axis=-1)
+        there = tf.math.count_nonzero((word[..., None] == word[:, None]) & chosen[:, None], axis=-1)
+        chosen &= parts == there  # no word in part
         was = tf.gather(ids, positions, batch_dims=1)
         kind = tf.random.stateless_uniform((batch_size, hidden), key + 1)
         others = tf.random.stateless_uniform((batch_size, hidden), key + 2, 0, number, tf.int32)

@@ -42,8 +42,7 @@ class LabelDescriptions(TransferModel):
     ```python
     encoder = kt.backbones.minilm()
     model = kt.models.LabelDescriptions(encoder, {"person": ["Who is it?"], "place": ["Where is it?"]})
-    model.calibrate(texts)
-    model.compile(metrics=["accuracy"])
+    model.calibrate(texts, known=0.95)
     kt.export(model, "saved_models/questions", texts)
     kt.serving.add_classes("saved_models/questions", {"number": ["How many are there?"]})
     ```
@@ -61,21 +60,25 @@ class LabelDescriptions(TransferModel):
             raise ValueError(f"Expected a built `encoder`; received {encoder.name!r}, which has seen no batch yet.")
         self.encoder, self.descriptions = encoder, _checked(descriptions)
         self.temperature = check_temperature(temperature)
-        rows = [row for texts in self.descriptions.values() for row in texts]
-        features = np.asarray(unit_rows(encoder.predict(_array(rows), verbose=0)))
-        ends = np.cumsum([0, *map(len, self.descriptions.values())])
-        self._described = [features[a:b] for a, b in zip(ends, ends[1:])]
-        means = np.stack([part.mean(0) for part in self._described])
+        means = np.stack([part.mean(0) for part in self._described()])
         self.class_matrix = self._kept("class_matrix", np.asarray(unit_rows(means)))
         self.bias = self._kept("bias", np.zeros(len(means)))
         self.scale = self._kept("scale", 1.0 / temperature)
         self.least_similarity = self._kept("least_similarity", -2.0)  # none is unknown
+        self.built = True
 
     def _kept(self, name, value):
         initializer = lambda shape, dtype: ops.cast(ops.convert_to_tensor(value), dtype)  # noqa: E731
         return self.add_weight(
             shape=np.shape(value), initializer=initializer, trainable=False, autocast=False, name=name
         )
+
+    def _described(self):
+        """The features of the descriptions of each class, of length 1, as the encoder now is."""
+        rows = [row for rows in self.descriptions.values() for row in rows]
+        features = np.asarray(unit_rows(self.encoder.predict(_array(rows), verbose=0)))
+        ends = np.cumsum([0, *map(len, self.descriptions.values())])
+        return [features[a:b] for a, b in zip(ends, ends[1:])]
 
     def infer(self, x, training=False):
         """Computes the logits `(batch, classes)`."""
@@ -107,7 +110,7 @@ class LabelDescriptions(TransferModel):
         """
         if x is None and (prior is not None or known is not None):
             raise ValueError("Expected inputs `x` for a `prior` or for `known`; received none.")
-        scale = _best_scale(self._described, float(ops.convert_to_numpy(self.scale)))
+        scale = _best_scale(self._described(), float(ops.convert_to_numpy(self.scale)))
         bias, least = np.zeros(len(self.descriptions)), -2.0
         if x is not None:
             features = self.encoder.predict(x if hasattr(x, "element_spec") else _array(x), verbose=0)
@@ -123,7 +126,7 @@ class LabelDescriptions(TransferModel):
         return {"temperature": float(1 / scale), "bias": np.asarray(bias).tolist(), "least_similarity": least}
 
     def grow(self, descriptions):
-        """Returns a new model of these and more classes, which have the mean of the biases.
+        """Returns a new model of these and more classes, which have the mean of the biases; what is known stays.
 
         Args:
             descriptions: dict of the names of further classes to lists of what describes them.
@@ -132,6 +135,8 @@ class LabelDescriptions(TransferModel):
         if twice:
             raise ValueError(f"Expected further classes; received {', '.join(twice)} again.")
         grown = type(self)(self.encoder, {**self.descriptions, **descriptions}, self.temperature, name=self.name)
+        known, new = self.class_matrix, grown.class_matrix[len(self.descriptions) :]
+        grown.class_matrix.assign(ops.concatenate([known, new]))
         bias = np.asarray(self.bias)
         grown.bias.assign(np.append(bias, np.full(len(descriptions), bias.mean())))
         grown.scale.assign(self.scale)

@@ -61,6 +61,7 @@ class SetFit(TransferModel):
         self.head = keras.layers.Dense(classes, trainable=False, name="logits")
         self.head.build((None, encoder.output_shape[-1]))
         self.calibrated = self.add_weight(shape=(), initializer="zeros", trainable=False, name="calibrated")
+        self.built = True
 
     def forward(self, x, training=False):
         """Returns the features, and the `prediction` of the head as it is, which no loss reads."""

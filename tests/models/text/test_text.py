@@ -196,6 +196,20 @@ def test_more_classes():
     assert list(grown.descriptions) == ["a", "b", "c"] and grown.predict(x, verbose=0).shape == (5, 3)
     with pytest.raises(ValueError, match="further classes; received b again"):
         model.grow({"b": [[0.0] * 8]})
+    model.encoder.set_weights([w + 0.5 for w in model.encoder.get_weights()])  # it has trained since
+    grown = model.grow({"c": [[1.0, -1.0] * 4]})
+    np.testing.assert_allclose(grown.predict(x, verbose=0)[:, :2], model.predict(x, verbose=0), atol=1e-5)
+
+
+def test_a_loaded_model_is_calibrated_as_the_one_that_was_saved(tmp_path):
+    """Its descriptions are embedded by the weights in the file, not by those that it was made with."""
+    keras.utils.set_random_seed(0)
+    model = kt.models.LabelDescriptions(
+        contract.encoder(), {"a": [[1.0] * 8, [0.9, 0.1] * 4], "b": [[-1.0] * 8, [-1.0, 0.8] * 4]}
+    )
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    assert again.calibrate() == model.calibrate()
 
 
 def test_labels_tune_the_encoder_and_leave_the_classes(tmp_path):
