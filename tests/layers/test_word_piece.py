@@ -118,19 +118,6 @@ def test_token_for_token_as_keras_hub(data_folder, record):
     assert differ == 0
 
 
-def test_every_code_point_as_tensorflow_text():
-    keras_hub = pytest.importorskip("keras_hub")
-    pytest.importorskip("tensorflow_text")
-    letters = list("abcdefghijklmnopqrstuvwxyz0123456789.,!?中é")
-    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{one}" for one in letters)]
-    layer = WordPiece(vocabulary)
-    reference = keras_hub.models.BertTokenizer(vocabulary, lowercase=True, strip_accents=True)
-    texts = [f"a{chr(c)}b" for c in range(1, 0x30000) if not 0xD800 <= c < 0xE000]
-    expected = tf.data.Dataset.from_tensor_slices(texts).batch(8192).map(reference)
-    for start, batch in zip(range(0, len(texts), 8192), expected):
-        assert layer.tokenize(texts[start : start + 8192]).to_list() == batch.to_list()
-
-
 def test_config_files_and_models(tmp_path):
     layer = WordPiece(VOCABULARY, 8, name="word_pieces")
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))

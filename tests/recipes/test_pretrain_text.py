@@ -10,7 +10,7 @@ pytest.importorskip("keras_hub")
 
 def config(folder, **change):
     folders = {name: folder / name for name in ("runs", "saved_models", "results")}
-    quick = {"seeds": (0, 1), "steps": 30, "few_steps": 5, "labels": 40, "vocabulary": 300, "dim": 16, "blocks": 1}
+    quick = {"seeds": (0, 1), "steps": 20, "few_steps": 3, "labels": 40, "vocabulary": 300, "dim": 16, "blocks": 1}
     return pretrain_text.Config(**{**folders, **quick, "length": 16, "batch_size": 16, **change})
 
 

@@ -37,15 +37,13 @@ def in_cpp(load_and_run, version, folder):
     return requests, replies(load_and_run, version, requests, folder)
 
 
-def test_strings_in_cpp_without_a_plugin(load_and_run, record, tmp_path):
-    network = encoder()
-    head = keras.Sequential([keras.Input((384,)), keras.layers.Dense(3)])
-    model = keras.Model(network.input, head(network.output))
-    version = kt.export(model, tmp_path / "model", np.array(TEXTS, object), outputs="logits")
+def test_strings_in_cpp_without_a_plugin(described, load_and_run, record, tmp_path):
+    model, version, _ = described
     assert read_card(version)["needs"] == []
     _, got = in_cpp(load_and_run, version, tmp_path)
     logits = got["serving_default"]["logits"]
-    difference = float(largest_difference(logits, model.predict(tf.constant(TEXTS[: len(logits)]), verbose=0)))
+    expected = model.predict(np.array(TEXTS[: len(logits)], object), verbose=0)
+    difference = float(largest_difference(logits, expected))
     record("text", {"strings_largest_difference_cpp": difference})
     assert len(logits) > 1 and difference <= 1e-5
 
