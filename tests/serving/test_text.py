@@ -94,8 +94,8 @@ def test_what_is_like_no_class_is_unknown(described):
     "more, message",
     [
         ({"person": ["Who?"]}, "'person', which is there already"),
-        ({"number": "How many?"}, "list of descriptions of the class 'number'; received 'How many"),
-        ({"number": []}, "list of descriptions of the class 'number'"),
+        ({"time": "When?"}, "list of descriptions of the class 'time'; received 'When"),
+        ({"time": []}, "list of descriptions of the class 'time'"),
         ({}, "dict of further classes"),
     ],
 )
