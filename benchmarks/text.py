@@ -46,9 +46,8 @@ def backbone():
 def ours():
     """Returns the method on that encoder."""
     inner = backbone()
-    words = kt.layers.WordPiece(
-        ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"w{i}" for i in range(5, VOCABULARY))]
-    )
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"w{i}" for i in range(5, VOCABULARY))]
+    words = kt.layers.WordPiece(vocabulary, LENGTH)
     encoder = kt.backbones.from_keras_hub(inner, preprocessor=words, pooling="avg").get_layer("encoder")
     return kt.models.MaskedLanguageModel(encoder)
 
