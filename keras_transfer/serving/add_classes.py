@@ -59,21 +59,21 @@ def add_classes(path, descriptions, version=None, tolerance=1e-5):
         rows += list(texts)
         vector = loaded.signatures["embed_class"](**{key: tf.constant(plain_array(texts))})["class_vector"]
         vectors.append(vector.numpy())
-    model = _Grown(loaded, vectors)
-    signatures = _signatures(model, key, [*before, *map(str, descriptions)], plain_array((rows * 16)[:16]))
+    grown = _Grown(loaded, vectors)
+    signatures = _signatures(grown, key, [*before, *map(str, descriptions)], plain_array((rows * 16)[:16]))
     card = {
         **{name: card[name] for name in ("model", "input_name", "classes", "stated", "metrics")},
         "inputs": {s: {name: describe(value) for name, value in of.request.items()} for s, of in signatures.items()},
-        "outputs": answered_names(signatures, [model]),
+        "outputs": answered_names(signatures, [grown]),
         "rowwise": [name for name, of in signatures.items() if of.rowwise],
         "own_classes": {"serving_default": signatures["serving_default"].classes},
     }
 
     def check(folder):
-        found = verify_folder(folder, signatures, [model], tolerance)
+        found = verify_folder(folder, signatures, [grown], tolerance)
         return {"differences": found.differences, "stored": found.stored}
 
-    return write_version(path, version, signatures, [model], card, check)
+    return write_version(path, version, signatures, [grown], card, check)
 
 
 class _Grown(tf.Module):
@@ -92,18 +92,18 @@ class _Grown(tf.Module):
         self.scale, self.least_similarity = stored["scale"], stored["least_similarity"]
 
 
-def _signatures(model, key, names, rows):
+def _signatures(grown, key, names, rows):
     """What the loaded export answers, with the new class matrix in the place of its own."""
-    served, request = model.loaded.signatures, {key: rows}
+    served, request = grown.loaded.signatures, {key: rows}
 
     def serving_default(inputs):
-        found = similarities(served["embed"](**inputs)["features"], model.class_matrix)
-        return answered(found, model.scale, model.bias, model.least_similarity, names)
+        found = similarities(served["embed"](**inputs)["features"], grown.class_matrix)
+        return answered(found, grown.scale, grown.bias, grown.least_similarity, names)
 
     def as_before(name):
         return lambda inputs: served[name](**inputs)
 
-    matrix = model.class_matrix.numpy()
+    matrix = grown.class_matrix.numpy()
     each = np.repeat(matrix[None], len(rows), axis=0)
     shapes = {"classes": (None, None, matrix.shape[-1])}
     return {

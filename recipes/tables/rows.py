@@ -341,14 +341,14 @@ def pretrain_text(results):
 
 def several_text_tasks(results):
     """Four questions about texts, each with a model of its own, and in one network with all others."""
-    yield from header("task", "arm", "accuracy", "gain", "verdict")
-    for _, record in records(results / "several_text_tasks"):
+    yield from header("case", "task", "arm", "accuracy", "gain", "verdict")
+    for case, record in records(results / "several_text_tasks"):
         for task, report in record["reports"].items():
             for arm in report["runs"]:
                 gain = report["gains"].get(arm)
                 told = (interval(gain), verdict(report, arm)) if gain else ("", "")
                 told = ("", "baseline") if arm == report["baseline"] else told
-                yield row(task, arm, spread_of(report, arm, "accuracy"), *told)
+                yield row(case, task, arm, spread_of(report, arm, "accuracy"), *told)
 
 
 def _megabytes(size):
