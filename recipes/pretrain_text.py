@@ -165,8 +165,8 @@ def pretrain(config, texts, tokens, seed):
     ).history
     found = {"seconds": time.perf_counter() - start, "training": {name: values[-1] for name, values in history.items()}}
     if metrics:
-        test = stream_of(config, tokens, held_out, seed=0)
-        measured = model.evaluate(test, verbose=0, return_dict=True)
+        measured = model.evaluate(stream_of(config, tokens, held_out, seed=0), verbose=0, return_dict=True)
+        test = stream_of(config, tokens, held_out, seed=0)  # anew: another pass would hide other tokens
         found |= {"token_accuracy": measured["accuracy"], "perplexity": float(np.exp(measured["loss"]))}
         found |= copying(test) if config.objective == "denoising" else counting(config, tokens, train, test)
     return found, {"before": before, "after": encoder}

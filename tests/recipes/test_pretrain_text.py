@@ -64,10 +64,13 @@ def test_predictors_that_count():
     tokens = kt.layers.WordPiece(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "b", "c"], 8)
     texts = np.array(["a b a c"] * 40, object)
     settings = pretrain_text.Config(length=8, batch_size=8)
-    test = kt.streams.masked_text(texts, tokens, 8, 8, rate=0.3, seed=0)
-    found = pretrain_text.counting(settings, tokens, texts, test)
+
+    def test():
+        return kt.streams.masked_text(texts, tokens, 8, 8, rate=0.3, seed=0)
+
+    found = pretrain_text.counting(settings, tokens, texts, test())
     right = total = 0.0
-    for _, y, weights in test.as_numpy_iterator():
+    for _, y, weights in test().as_numpy_iterator():
         right += ((y == 5) * weights).sum()
         total += weights.sum()
     assert found["unigram_accuracy"] == pytest.approx(right / total)
