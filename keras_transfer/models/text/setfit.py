@@ -107,7 +107,7 @@ class SetFit(TransferModel):
         self.calibrated.assign(1.0)
         return scores
 
-    def signatures(self, x, classes=None, prepare=None, input_name="text", outputs=None):
+    def signatures(self, x, classes=None, prepare=None, input_name="images", outputs=None):
         """Returns what is served, see `TransferModel.signatures`, once the head is set."""
         if not float(keras.ops.convert_to_numpy(self.calibrated)):
             raise ValueError("Expected `calibrate(x, y)` before an export: the head of SetFit does not train in `fit`.")
