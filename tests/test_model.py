@@ -7,7 +7,19 @@ import tensorflow as tf
 from keras import ops
 
 import keras_transfer as kt
-from tests.contract import CLASSES, DIM, FEATURES, METHODS, compiled, discriminator, domains, eagerly, encoder, head
+from tests.contract import (
+    CLASSES,
+    DIM,
+    FEATURES,
+    METHODS,
+    OF_TOKENS,
+    compiled,
+    discriminator,
+    domains,
+    eagerly,
+    encoder,
+    head,
+)
 
 DECAY = 0.01  # of the L2 regularisers in the networks of tests.contract
 STEPS = 5  # batches in an epoch
@@ -260,7 +272,7 @@ def test_networks_in_lists_and_dicts_schedules_and_none_survive_saving(tmp_path)
 
 
 @pytest.mark.parametrize("passes", ["joint", "separate", "its own"])
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", [name for name in METHODS if name not in OF_TOKENS])  # whose networks have none
 def test_loss_is_the_weighted_terms_and_the_regularisers_once(name, passes):
     row = METHODS[name]
     model = eagerly(row.make)()
@@ -272,7 +284,7 @@ def test_loss_is_the_weighted_terms_and_the_regularisers_once(name, passes):
     networks = [part for part in parts if isinstance(part, keras.Sequential)]
     kernels = [v for network in networks for v in network.trainable_variables if v.regularizer]
     penalty = DECAY * sum(np.sum(keras.ops.convert_to_numpy(kernel) ** 2) for kernel in kernels)
-    assert penalty > 0.1
+    assert penalty > 0.05
     logs = model.train_on_batch(*row.batch, return_dict=True)
     total = sum(float(weight) * logs[f"{term}_term"] for term, weight in model.term_weights.items())
     np.testing.assert_allclose(logs["loss"], total + penalty, rtol=1e-5)
