@@ -29,7 +29,7 @@ import numpy as np
 from keras import layers
 
 import keras_transfer as kt
-from keras_transfer.recipes import class_texts, own_texts, pictures, runs
+from keras_transfer.recipes import class_texts, few_labels, own_texts, pictures, runs
 from keras_transfer.recipes.pretrain_text import schedule
 
 ARMS = ("tf_idf", "scratch", "frozen", "names", "descriptions", "setfit", "lora", "full")
@@ -202,7 +202,7 @@ def tuned(config, encoder, few, test, rate, seed, low_rank):
 
 def learn(config, arm, seed, encoder, data, classes, said):
     """Trains one arm on one draw; returns its metrics, and its model where it is kept."""
-    rows = own_texts.draw(data["train"][1], config.labels, seed)
+    rows = few_labels.draw(data["train"][1], config.labels, seed)
     few, test = (data["train"][0][rows], data["train"][1][rows]), data["test"]
     made = {
         "tf_idf": lambda: words(config, few, test, classes),

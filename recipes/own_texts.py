@@ -46,12 +46,6 @@ def load(name, csv=None, text="text", label="label"):
     return {**parts, "test": (x[new], y[new])}, tuple(classes)
 
 
-def draw(labels, per_class, seed):
-    """Returns the places of as many texts of each class, or all of a class that has fewer."""
-    rng = np.random.default_rng(seed)
-    return np.concatenate([rng.permutation(np.flatnonzero(labels == c))[:per_class] for c in np.unique(labels)])
-
-
 def _read(name, split):
     if name == "trec":
         found = kt.datasets.trec(split)

@@ -325,8 +325,6 @@ def reconstructions(images, hidden, predicted):
 
 def nearest_texts(texts, features, rows=8, columns=3, width=60):
     """Draws texts, each with the nearest others by the cosine of their features below it."""
-    from matplotlib.figure import Figure
-
     z = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
     near = z @ z.T
     np.fill_diagonal(near, -np.inf)

@@ -30,6 +30,7 @@ import numpy as np
 
 import keras_transfer as kt
 from keras_transfer.recipes import own_texts, pictures, runs
+from keras_transfer.recipes.few_labels import draw
 
 FEW_RATES = (3e-4, 1e-3, 3e-3)  # of AdamW, for the few labels
 LABELLED = {"movie_reviews": "sst2"}  # where the labels are another data set's
@@ -212,7 +213,7 @@ def copying(test):
 def few_labels(config, tokens, encoder, data, seed, classes):
     """Returns the accuracy of a few labels on an encoder, and the precision of its nearest texts."""
     (x, y), (x_test, y_test) = data["train"], data["test"]
-    rows = own_texts.draw(y, max(2, config.labels // classes), seed)
+    rows = draw(y, max(2, config.labels // classes), seed)
     encode = of_strings(tokens, encoder)
     features = encode.predict(x_test, batch_size=64, verbose=0)
     found = {"precision_at_10": precision_at(features, y_test)}
@@ -276,7 +277,7 @@ def main(config):
             metrics.setdefault(arm, {})[seed] = run.part(
                 f"few labels {arm}, seed {seed}", lambda compute=compute: (compute(), {}), seed
             )[0]
-        places = own_texts.draw(data["train"][1], max(2, config.labels // len(classes)), seed)
+        places = draw(data["train"][1], max(2, config.labels // len(classes)), seed)
         metrics.setdefault("tf_idf", {})[seed] = run.part(
             f"tf-idf, seed {seed}", lambda places=places: (tf_idf(data, places), {}), seed
         )[0]

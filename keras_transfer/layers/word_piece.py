@@ -90,12 +90,21 @@ class WordPiece(keras.layers.Layer):
 
     def call(self, text):
         """Returns the token ids, between `[CLS]` and `[SEP]`."""
+        return self.pack(self.tokenize(text), self.sequence_length, self.fixed_length)
+
+    def pack(self, ids, length, fixed_length=True):
+        """Returns rows of ids, as `tokenize` makes them, between `[CLS]` and `[SEP]`, as a tensor.
+
+        Args:
+            ids: `tf.RaggedTensor` `(batch, None)`.
+            length: int of at least 3, the most tokens of a row.
+            fixed_length: bool, whether rows are padded to that, rather than to the longest.
+        """
         import tensorflow as tf
 
-        ids = self.tokenize(text)[:, : self.sequence_length - 2]
+        ids = ids[:, : length - 2]
         start, end = (tf.fill((ids.nrows(), 1), edge) for edge in (self.start_id, self.end_id))
-        ids = tf.concat([start, ids, end], axis=1)
-        return ids.to_tensor(0, shape=(None, self.sequence_length) if self.fixed_length else None)
+        return tf.concat([start, ids, end], axis=1).to_tensor(0, shape=(None, length) if fixed_length else None)
 
     def compute_output_spec(self, text):
         """Returns the shape and dtype of the token ids."""

@@ -5,7 +5,7 @@ import math
 import tensorflow as tf
 
 from keras_transfer.checks import check_flag, check_number
-from keras_transfer.streams.texts import token_batches
+from keras_transfer.streams.texts import mask_of, token_batches
 
 
 def masked_text(
@@ -43,8 +43,7 @@ def masked_text(
     """
     check_number(rate, "rate", above=0, below=1)
     check_flag(whole_words, "whole_words")
-    if tokens.mask_id is None:
-        raise ValueError("Expected `tokens` with a [MASK] in the vocabulary; received none.")
+    mask = mask_of(tokens)
     number = len(tokens.vocabulary)
     hidden = math.ceil(1.25 * rate * length)  # words that a row has beyond that stay as they are
     continues = tf.constant([token.startswith("##") for token in tokens.vocabulary])
@@ -66,7 +65,7 @@ def masked_text(
         was = tf.gather(ids, positions, batch_dims=1)
         kind = tf.random.stateless_uniform((batch_size, hidden), key + 1)
         others = tf.random.stateless_uniform((batch_size, hidden), key + 2, 0, number, tf.int32)
-        becomes = tf.where(kind < 0.8, tokens.mask_id, tf.where(kind < 0.9, others, was))
+        becomes = tf.where(kind < 0.8, mask, tf.where(kind < 0.9, others, was))
         rows = tf.repeat(tf.range(batch_size)[:, None], hidden, axis=1)
         ids = tf.tensor_scatter_nd_update(ids, tf.stack([rows, positions], axis=-1), tf.where(chosen, becomes, was))
         x = {"text": {"token_ids": ids, "positions": positions}}

@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from keras_transfer.checks import check_flag, check_integer, check_number
-from keras_transfer.streams.texts import token_batches
+from keras_transfer.streams.texts import mask_of, token_batches
 
 _ENDS = (".", "!", "?", ";")
 
@@ -54,8 +54,7 @@ def scrambled_text(
     check_number(infill, "infill", least=0, below=1)
     check_integer(window, "window")
     check_flag(sentences, "sentences")
-    if tokens.mask_id is None:
-        raise ValueError("Expected `tokens` with a [MASK] in the vocabulary; received none.")
+    mask = mask_of(tokens)
     ends = tf.constant([token in _ENDS for token in tokens.vocabulary])
     places = tf.range(length)[None]
 
@@ -80,7 +79,7 @@ def scrambled_text(
         begun = tf.reduce_max(until, axis=-1)  # where the last span up to each place begins
         spans = tf.gather(spans, tf.maximum(begun, 0), batch_dims=1)
         hidden = inside & (begun >= 0) & (places - begun < spans)
-        text = tf.where(hidden, tokens.mask_id, text)
+        text = tf.where(hidden, mask, text)
         kept = inside & (~hidden | begins) & (hidden | (draws(4) >= delete))
         text = ordered(tf.where(kept, text, 0), tf.where(kept, places, length + places))
         number = tf.reduce_sum(tf.cast(kept, tf.int32), axis=1, keepdims=True)

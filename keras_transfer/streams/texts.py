@@ -60,6 +60,13 @@ def token_batches(texts, tokens, make, length, batch_size, pack, seed, shuffle_b
     return numbered_passes(one_pass, steps)
 
 
+def mask_of(tokens):
+    """Returns the id of `[MASK]` after a check that the vocabulary has one."""
+    if tokens.mask_id is None:
+        raise ValueError("Expected `tokens` with a [MASK] in the vocabulary; received none.")
+    return tokens.mask_id
+
+
 def checked_texts(texts, name):
     """Returns texts as an array of objects `(rows,)` after a check that they are strings in UTF-8."""
     array = gate.arrays(texts, name)
@@ -91,19 +98,13 @@ def _rows(texts, tokens, length, pack):
         return np.pad(
             flat[: number * (length - 1)].reshape(number, -1), ((0, 0), (1, 0)), constant_values=tokens.start_id
         )
-    rows = np.concatenate([_padded(part, tokens, length).numpy() for part in parts])
+    rows = np.concatenate([tokens.pack(part, length).numpy() for part in parts])
     return rows[rows[:, 1] != tokens.end_id]
 
 
 def _flat(ids, tokens):
     """The tokens of texts one after another, an end behind each."""
     return tf.concat([ids, tf.fill((ids.nrows(), 1), tokens.end_id)], axis=1).flat_values
-
-
-def _padded(ids, tokens, length):
-    ids = ids[:, : length - 2]
-    start, end = (tf.fill((ids.nrows(), 1), edge) for edge in (tokens.start_id, tokens.end_id))
-    return tf.concat([start, ids, end], axis=1).to_tensor(0, shape=(None, length))
 
 
 def _dataset(texts):
@@ -132,7 +133,7 @@ def _streamed(dataset, tokens, make, length, batch_size, pack, seed, shuffle_buf
         whole = batches.map(lambda text: _flat(tokens.tokenize(text), tokens)).rebatch(length - 1, drop_remainder=True)
         rows = whole.map(lambda ids: tf.pad(ids, [[1, 0]], constant_values=tokens.start_id))
     else:
-        rows = batches.map(lambda text: _padded(tokens.tokenize(text), tokens, length)).unbatch()
+        rows = batches.map(lambda text: tokens.pack(tokens.tokenize(text), length)).unbatch()
         rows = rows.filter(lambda ids: ids[1] != tokens.end_id)
     rows = rows.map(lambda ids: tf.ensure_shape(ids, (length,)))
     batches = rows.shuffle(shuffle_buffer, seed=seed).batch(batch_size, drop_remainder=True)

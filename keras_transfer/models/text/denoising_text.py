@@ -59,4 +59,4 @@ class DenoisingText(TransferModel):
 
     def loss_terms(self, x, y, outputs, sample_weight=None):
         """Returns `denoised`."""
-        return token_loss(self, "denoised", y, outputs[PREDICTION], sample_weight, outputs)
+        return token_loss("denoised", y, outputs[PREDICTION], sample_weight, outputs, self._replicas)

@@ -70,4 +70,4 @@ class MaskedLanguageModel(TransferModel):
 
     def loss_terms(self, x, y, outputs, sample_weight=None):
         """Returns `masked`."""
-        return token_loss(self, "masked", y, outputs[PREDICTION], sample_weight, outputs)
+        return token_loss("masked", y, outputs[PREDICTION], sample_weight, outputs, self._replicas)

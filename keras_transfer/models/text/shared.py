@@ -37,28 +37,27 @@ def embedding_of(encoder):
     raise ValueError(f"Expected an encoder with the embedding 'token_embedding'; received {encoder.name!r} without.")
 
 
-def token_loss(model, name, y, logits, sample_weight, outputs):
+def token_loss(name, y, logits, sample_weight, outputs, replicas):
     """Returns the mean cross-entropy over the tokens that count, and counts these in `outputs`.
 
     Args:
-        model: the method.
         name: str, the term.
         y: integer tensor `(batch, tokens)`.
         logits: tensor `(batch, tokens, vocabulary)`.
         sample_weight: tensor `(batch, tokens)`, 0 where a token does not count.
         outputs: dict of the outputs of the method.
+        replicas: int, the number of replicas.
 
     Raises:
         ValueError: if labels or weights are missing.
     """
     if y is None or sample_weight is None:
         raise ValueError(
-            f"Expected batches (x, token ids, weights), as the streams of `kt.streams` make them for "
-            f"{type(model).__name__}; received no {'token ids' if y is None else 'weights'}."
+            "Expected batches (x, token ids, weights), as `kt.streams.masked_text` and `scrambled_text` make them; "
+            f"received no {'token ids' if y is None else 'weights'}."
         )
     weights = ops.cast(sample_weight, "float32")
     errors = keras.losses.sparse_categorical_crossentropy(y, ops.cast(logits, "float32"), from_logits=True)
-    replicas = model.distribute_strategy.num_replicas_in_sync if keras.backend.backend() == "tensorflow" else 1
     count = ops.sum(all_rows(ops.sum(weights)[None])) / replicas
     outputs[COUNTS] = {name: count}
     return {name: ops.divide_no_nan(ops.sum(errors * weights), count)}
