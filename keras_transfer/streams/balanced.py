@@ -35,7 +35,7 @@ def balanced(x, y, batch_size=32, steps=None, seed=None, stream=None):
     ```
     """
     gate.check_count(batch_size, "batch_size", 1)
-    x, y = gate.arrays(x, "x", stored=True), gate.integer_labels(y, "y").astype("int32")
+    x, y = gate.arrays(x, "x", stored=True), gate.known_labels(y, "y").astype("int32")
     rows = gate.length(x)
     classes = np.unique(y)
     if rows != len(y) or len(classes) < 2:

@@ -148,6 +148,23 @@ def integer_labels(labels, name):
     return array
 
 
+def known_labels(labels, name):
+    """Returns labels as `integer_labels` does, after a check that none is below 0, as where it stands for none.
+
+    Args:
+        labels: array or list.
+        name: str, what an error calls them.
+    """
+    array = integer_labels(labels, name)
+    missing = int((array < 0).sum())
+    if missing:
+        raise ValueError(
+            f"Expected a label of each row in `{name}`; received {missing} below 0, which stand for none and would "
+            "be a class of their own: leave these rows out."
+        )
+    return array
+
+
 def check_classes(labels, classes, name):
     """Raises ValueError unless labels fit the number of classes, or are strings.
 

@@ -51,7 +51,7 @@ def _classes(labels, rows, paired):
     """Rows by class, where each class begins, how many it has, and the place of each row among them; or None."""
     if labels is None:
         return None
-    y = gate.integer_labels(labels, "labels")
+    y = gate.known_labels(labels, "labels")
     if len(y) != rows or paired:
         raise ValueError(f"Expected {rows} labels of single texts; received {len(y)}{' of pairs' if paired else ''}.")
     classes, inverse, counts = np.unique(y, return_inverse=True, return_counts=True)

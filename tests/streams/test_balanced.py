@@ -41,6 +41,7 @@ def test_streams_of_a_method_and_strings():
     [
         (np.zeros(8, int), 4, "at least two classes; received 8 rows, 8 labels, of 1 classes"),
         (np.arange(7) % 2, 4, "as many labels as rows"),
+        (np.arange(8) % 3 - 1, 6, "a label of each row in `y`; received 3 below 0"),
         (np.arange(8) % 4, 7, "at least 2 rows of each of 4 classes; received 7"),
     ],
 )

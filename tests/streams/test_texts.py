@@ -211,6 +211,7 @@ def test_bytes_in_files_that_are_no_text(tmp_path):
     [
         ({"batch_size": 100}, "at least 100; received 60 and 60"),
         ({"labels": [0] * 59 + [1]}, "at least 2 texts of each class; received one of class 1"),
+        ({"labels": [0, -1] * 30}, "a label of each row in `labels`; received 30 below 0"),
         ({"labels": [0] * 3}, "60 labels of single texts; received 3"),
         ({"texts": np.arange(60)}, "of strings; received int64"),
     ],
