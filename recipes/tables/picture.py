@@ -48,14 +48,15 @@ def png(results):
 def draw(results):
     """Returns the picture as a matplotlib figure; `results` is the folder of results."""
     found = best_of_cases(results)
-    figure = Figure(figsize=(11.5, 6.2), layout="constrained")
+    figure = Figure(figsize=(11.5, max(6.2, 1.2 + 0.19 * (len(found) + len(FAMILIES)))), layout="constrained")
     grid = figure.add_gridspec(2, 2, width_ratios=(1.3, 1), height_ratios=(2, 1))
     gains, changes = figure.add_subplot(grid[:, 0]), figure.add_subplot(grid[1, 1])
     forest(gains, [gain for gain in found if gain.family != "weightings"])
     gains.set_xlabel("gain in accuracy over the baseline, in points of %", fontsize=9)
     for verdict, color in COLORS.items():
         gains.plot([], [], "o-", color=color, linewidth=2.2, label=verdict)
-    gains.legend(loc="lower right", fontsize=8.5, title="best of each case, 95 % interval", title_fontsize=8.5)
+    below = {"loc": "upper center", "bbox_to_anchor": (0.3, -0.05), "ncols": 4}  # where no number stands
+    gains.legend(fontsize=8.5, title="best of each case, 95 % interval", title_fontsize=8.5, **below)
     forest(changes, [gain for gain in found if gain.family == "weightings"])
     changes.set_xlabel("gain over equal weights, in points of %", fontsize=9)
     steps(figure.add_subplot(grid[0, 1]), sinusoids(results)[0])
