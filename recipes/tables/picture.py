@@ -48,15 +48,15 @@ def png(results):
 def draw(results):
     """Returns the picture as a matplotlib figure; `results` is the folder of results."""
     found = best_of_cases(results)
-    figure = Figure(figsize=(11.5, max(6.2, 1.2 + 0.19 * (len(found) + len(FAMILIES)))), layout="constrained")
+    figure = Figure(figsize=(11.5, 6.2), layout="constrained")
     grid = figure.add_gridspec(2, 2, width_ratios=(1.3, 1), height_ratios=(2, 1))
     gains, changes = figure.add_subplot(grid[:, 0]), figure.add_subplot(grid[1, 1])
     forest(gains, [gain for gain in found if gain.family != "weightings"])
     gains.set_xlabel("gain in accuracy over the baseline, in points of %", fontsize=9)
     for verdict, color in COLORS.items():
         gains.plot([], [], "o-", color=color, linewidth=2.2, label=verdict)
-    below = {"loc": "upper center", "bbox_to_anchor": (0.3, -0.05), "ncols": 4}  # where no number stands
-    gains.legend(fontsize=8.5, title="best of each case, 95 % interval", title_fontsize=8.5, **below)
+    beside = {"loc": "center right", "bbox_to_anchor": (1.0, 0.65)}  # where no number stands
+    gains.legend(fontsize=7.5, title="best of each case, 95 % interval", title_fontsize=7.5, **beside)
     forest(changes, [gain for gain in found if gain.family == "weightings"])
     changes.set_xlabel("gain over equal weights, in points of %", fontsize=9)
     steps(figure.add_subplot(grid[0, 1]), sinusoids(results)[0])
@@ -65,21 +65,21 @@ def draw(results):
 
 def forest(panel, gains):
     """Draws each gain as a point with its interval, and above those of a family its name."""
-    place, ticks, family = 0, [], None
+    place, ticks, family, size = 0, [], None, 8.5 * min(1.0, 36 / len(gains))  # rows do not lie over one another
     for gain in gains:
         if gain.family != family:
             family, place = gain.family, place + 0.5 * bool(ticks)
             name = panel.text(0, place, FAMILIES[family], transform=panel.get_yaxis_transform())
-            name.set(ha="right", va="center", fontsize=9, fontweight="bold")
+            name.set(ha="right", va="center", fontsize=size + 0.5, fontweight="bold")
             place += 1
         color = COLORS.get(gain.verdict, OTHER)
         panel.plot([gain.low, gain.high], [place, place], color=color, linewidth=2.2, solid_capstyle="butt")
-        panel.plot(gain.mean, place, "o", color=color, markersize=6)
-        beside = {"xytext": (6, 0), "textcoords": "offset points", "va": "center", "fontsize": 8}
+        panel.plot(gain.mean, place, "o", color=color, markersize=0.7 * size)
+        beside = {"xytext": (6, 0), "textcoords": "offset points", "va": "center", "fontsize": size - 0.5}
         panel.annotate(f"{gain.mean:+.1f}", (max(gain.high, 0), place), color=color, **beside)
         ticks.append((place, gain.name))
         place += 1
-    panel.set_yticks(*zip(*ticks), fontsize=8.5)
+    panel.set_yticks(*zip(*ticks), fontsize=size)
     panel.axvline(0, color="black", linewidth=0.8, zorder=0)
     panel.set_ylim(place - 0.4, -0.6)
     panel.margins(x=0.12)
