@@ -441,6 +441,7 @@ class Trainer(keras.Model):
     def fit(self, *args, **kwargs):
         """Trains, as `keras.Model.fit`."""
         self.check_data(*args, **kwargs)
+        self.check_training_data(*args, **kwargs)
         given = inspect.signature(super().fit).bind(*args, **kwargs).arguments.get("validation_data")
         if given is not None:
             self.check_data(*(given if isinstance(given, (tuple, list)) else (given,)))
@@ -462,6 +463,7 @@ class Trainer(keras.Model):
     def train_on_batch(self, *args, **kwargs):
         """Trains on one batch, as `keras.Model.train_on_batch`."""
         self.check_data(*args, **kwargs)
+        self.check_training_data(*args, **kwargs)
         with self._traced_anew_after_failure(), self._built_for_training():
             return super().train_on_batch(*args, **kwargs)
 
@@ -473,6 +475,9 @@ class Trainer(keras.Model):
 
     def check_data(self, x=None, y=None, *_, **__):
         """Checks what `fit` and the like are called with, before anything has trained."""
+
+    def check_training_data(self, x=None, y=None, *_, **__):
+        """Checks what may be evaluated and not trained on."""
 
     @contextlib.contextmanager
     def _traced_anew_after_failure(self):

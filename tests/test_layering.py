@@ -12,7 +12,18 @@ import keras_transfer as kt
 ROOT = pathlib.Path(__file__).parent.parent
 HOUSE = [
     ["files", "checks", "keras_internals", "stored_rows", "tasks"],
-    ["schedules", "gradients", "batches", "networks", "signatures", "layers", "losses", "metrics", "optimizers"]
+    [
+        "schedules",
+        "gradients",
+        "chunks",
+        "batches",
+        "networks",
+        "signatures",
+        "layers",
+        "losses",
+        "metrics",
+        "optimizers",
+    ]
     + ["datasets", "streams", "report"],
     ["model", "backbones", "weightings", "finetuning"],
     ["models", "callbacks"],

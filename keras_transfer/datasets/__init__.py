@@ -1,8 +1,10 @@
 """Data sets as arrays, in the manner of `keras.datasets`."""
 
 from keras_transfer.datasets.amazon_reviews import AMAZON_DOMAINS, amazon_reviews
+from keras_transfer.datasets.awa_attributes import Attributes, awa_attributes
 from keras_transfer.datasets.digits import digits, digits_on_photos
 from keras_transfer.datasets.docstrings import DOCSTRING_CLASSES, docstrings
+from keras_transfer.datasets.emoji import EMOJI_STYLES, Emoji, emoji
 from keras_transfer.datasets.glyphs import (
     DEJAVU_FONTS,
     FONTS,
@@ -15,7 +17,9 @@ from keras_transfer.datasets.glyphs import (
 )
 from keras_transfer.datasets.image_files import ImageFiles, image_files, image_table, read_columns
 from keras_transfer.datasets.image_folder import image_folder, image_folders
+from keras_transfer.datasets.imagenet_overlap import imagenet_overlap
 from keras_transfer.datasets.letter_attributes import Attribute, letter_attributes
+from keras_transfer.datasets.letter_descriptions import LetterDescriptions, letter_descriptions
 from keras_transfer.datasets.mnist import mnist, mnist_m, mnist_m_like
 from keras_transfer.datasets.movie_reviews import movie_reviews
 from keras_transfer.datasets.multi_fashion import MultiFashion, multi_fashion
@@ -27,11 +31,13 @@ from keras_transfer.datasets.sentences import SST_CLASSES, TWEET_CLASSES, sst, t
 from keras_transfer.datasets.sinusoids import sinusoids
 from keras_transfer.datasets.trec import TREC_COARSE, TREC_FINE, Trec, trec
 from keras_transfer.datasets.usps import usps
+from keras_transfer.datasets.xian_split import XianSplit, xian_split
 
 __all__ = [
     "AMAZON_DOMAINS",
     "DEJAVU_FONTS",
     "DOCSTRING_CLASSES",
+    "EMOJI_STYLES",
     "FONTS",
     "OFFICE_CALTECH_DOMAINS",
     "PACS_CLASSES",
@@ -42,21 +48,29 @@ __all__ = [
     "TREC_FINE",
     "TWEET_CLASSES",
     "Attribute",
+    "Attributes",
+    "Emoji",
     "Glyphs",
     "ImageFiles",
     "Jitter",
+    "LetterDescriptions",
     "MultiFashion",
     "Trec",
+    "XianSplit",
     "amazon_reviews",
+    "awa_attributes",
     "digits",
     "digits_on_photos",
     "docstrings",
+    "emoji",
     "glyphs",
     "image_files",
     "image_folder",
     "image_folders",
     "image_table",
+    "imagenet_overlap",
     "letter_attributes",
+    "letter_descriptions",
     "mnist",
     "mnist_m",
     "mnist_m_like",
@@ -76,4 +90,5 @@ __all__ = [
     "trec",
     "tweet_eval",
     "usps",
+    "xian_split",
 ]

@@ -48,12 +48,11 @@ def letter_attributes(letters, least=4, class_names=None):
     wrong = [letter for letter in letters if not (len(letter) == 1 and letter.isalpha())]
     if wrong or not letters:
         raise ValueError(f"Expected letters; received {wrong or 'none'}.")
-    cases = {"Ll": "lower", "Lu": "upper"}
     names = [unicodedata.name(letter).lower().split(" with ") for letter in letters]
     values = {
         "script": [script_of(letter) for letter in letters],
-        "case": [cases.get(unicodedata.category(letter), "neither") for letter in letters],
-        "base": [_base(name[0]) for name in names],
+        "case": [case_of(letter) for letter in letters],
+        "base": [base_of(name[0]) for name in names],
         "diacritic": [name[1].split(" and ")[0] if len(name) > 1 else "none" for name in names],
     }
     classes = {"script": SCRIPTS, "case": ("lower", "upper", "neither")}
@@ -72,7 +71,12 @@ def letter_attributes(letters, least=4, class_names=None):
     }
 
 
-def _base(name):
+def case_of(letter):
+    """Returns "lower", "upper" or "neither"."""
+    return {"Ll": "lower", "Lu": "upper"}.get(unicodedata.category(letter), "neither")
+
+
+def base_of(name):
     """Returns a letter's name without the word of its case: "latin small letter u" is "latin u"."""
     words = [word for word in name.split() if word not in ("small", "capital", "letter")]
     return " ".join(words)

@@ -8,12 +8,14 @@ from keras_transfer.metrics.leep import leep
 from keras_transfer.metrics.log_me import log_me
 from keras_transfer.metrics.probes import knn_accuracy, linear_accuracy, linear_probe, probe_head, tuned_probe
 from keras_transfer.metrics.proxy_a_distance import proxy_a_distance
+from keras_transfer.metrics.seen_unseen import class_accuracy, seen_gate, seen_unseen
 from keras_transfer.metrics.target_scores import information, neighborhood_density, nuclear_norm, prediction_entropy
 from keras_transfer.metrics.task_accuracy import TaskAccuracy
 
 __all__ = [
     "TaskAccuracy",
     "alignment",
+    "class_accuracy",
     "deep_embedded_risk",
     "effective_rank",
     "embedding_std",
@@ -31,6 +33,8 @@ __all__ = [
     "prediction_entropy",
     "probe_head",
     "proxy_a_distance",
+    "seen_gate",
+    "seen_unseen",
     "tuned_probe",
     "uniformity",
 ]

@@ -48,12 +48,20 @@ from keras_transfer.models.selfsupervised.simsiam import SimSiam
 from keras_transfer.models.selfsupervised.sup_con import SupCon
 from keras_transfer.models.selfsupervised.vicreg import VICReg
 from keras_transfer.models.text.denoising_text import DenoisingText
-from keras_transfer.models.text.label_descriptions import LabelDescriptions
 from keras_transfer.models.text.masked_language_model import MaskedLanguageModel
 from keras_transfer.models.text.setfit import SetFit
 from keras_transfer.models.text.simcse import SimCSE
+from keras_transfer.models.zeroshot.bilinear_compatibility import BilinearCompatibility
+from keras_transfer.models.zeroshot.dual_encoder import DualEncoder
+from keras_transfer.models.zeroshot.eszsl import ESZSL
+from keras_transfer.models.zeroshot.label_descriptions import LabelDescriptions
+from keras_transfer.models.zeroshot.sae import SAE
 
 __all__ = [
+    "BilinearCompatibility",
+    "DualEncoder",
+    "ESZSL",
+    "SAE",
     "ADDA",
     "AGEM",
     "ANIL",

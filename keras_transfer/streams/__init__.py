@@ -1,6 +1,7 @@
 """Streams: `tf.data` datasets whose batches are what a method trains on."""
 
 from keras_transfer.streams.balanced import balanced
+from keras_transfer.streams.described import described
 from keras_transfer.streams.domains import domains
 from keras_transfer.streams.episodes import episodes
 from keras_transfer.streams.images import images
@@ -14,6 +15,7 @@ from keras_transfer.streams.views import views
 
 __all__ = [
     "balanced",
+    "described",
     "domains",
     "episodes",
     "images",

@@ -1,0 +1,541 @@
+"""What zero-shot methods share: classes that are what describes them, those seen in training kept in check."""
+
+from typing import NamedTuple
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_transfer.checks import check_finite, check_flag, check_integer, check_number
+from keras_transfer.layers.prototypes import ABSENT
+from keras_transfer.losses.checks import check_temperature
+from keras_transfer.losses.contrastive import unit_rows
+from keras_transfer.metrics.seen_unseen import class_accuracy
+from keras_transfer.model import PREDICTION, TransferModel
+from keras_transfer.networks import check_features, check_networks
+from keras_transfer.signatures import Signature, classified, embedded, named, own_prediction, plain_array, reader
+
+_SCALES = np.geomspace(1.0, 100.0, 41)  # inverse temperatures that calibration chooses from
+_NONE_UNKNOWN = -1e9  # no similarity is less
+GATE = 4  # numbers of a gate, see `kt.metrics.seen_gate`
+
+
+class DescribedClasses(TransferModel):
+    """Classifies by what describes each class: by texts, by attributes, by whatever the describer takes.
+
+    z       = projector(encoder(x)), scaled to length 1 where similarities are cosines
+    m_c     = mean over the descriptions of class c of describer(description), each scaled to length 1, less the centre,
+              and scaled so again
+    logit_c = z . m_c / T + b_c - penalty [c is a class seen in training]
+
+    Methods differ in how encoder and projector are found. In `fit` the loss knows the seen classes alone. The matrix of
+    the m_c is made once, when the model is, and saved and served with it. `calibrate` sets T, b, the penalty or a gate
+    in its place; `grow` returns a model of more classes.
+
+    Args:
+        encoder: built network from an input to features `(batch, dim)`.
+        descriptions: dict of the names of the classes to lists of what describes each: strings, or vectors; of one
+            vector alone, such as attributes, the vector itself. In the order of the logits.
+        projector: layer from features to the space of descriptions; None: they are there.
+        describer: built network from descriptions to that space; None: they are vectors in it.
+        seen: names of the classes that training shows; None: all.
+        temperature: positive float T, until it is calibrated.
+        centred: bool, whether the mean over the seen classes is the centre; else it is 0. What all descriptions have in
+            common then tells nothing.
+    """
+
+    cosine = True
+    """Whether similarities are cosines, or plain products of features with class vectors of length 1."""
+
+    def __init__(
+        self, encoder, descriptions, projector, describer, seen=None, temperature=1.0, centred=False, **kwargs
+    ):
+        networks = {"encoder": encoder, "projector": projector, "describer": describer}
+        networks = {name: network for name, network in networks.items() if network is not None}
+        check_networks(**networks)
+        super().__init__({"task": 1.0}, **kwargs)
+        for name in ("encoder", "describer"):
+            if name in networks and not networks[name].built:
+                raise ValueError(
+                    f"Expected a built `{name}`; received {networks[name].name!r}, which has seen no batch yet."
+                )
+        self.descriptions = _checked(descriptions)
+        self.seen = None if seen is None else _checked_seen(seen, self.descriptions)
+        self.temperature, self.centred = check_temperature(temperature), check_flag(centred, "centred")
+        self.encoder, self.projector, self.describer = encoder, projector, describer
+        is_seen = np.array([self.seen is None or name in self.seen for name in self.descriptions])
+        described = self._described()
+        means = np.stack([part.mean(0) for part in described])
+        centre = means[is_seen].mean(0) if centred else np.zeros(means.shape[1])
+        vectors = np.asarray(unit_rows(means - centre))
+        lost = [name for name, row in zip(self.descriptions, vectors) if not np.linalg.norm(row) > 0.5]
+        if lost:
+            raise ValueError(f"Expected descriptions that tell a class; received zeros alone for {', '.join(lost)}.")
+        self.class_matrix, self.centre = self._kept("class_matrix", vectors), self._kept("centre", centre)
+        self.bias, self.scale = self._kept("bias", np.zeros(len(means))), self._kept("scale", 1.0 / temperature)
+        self.seen_mask, self.seen_penalty = self._kept("seen_mask", is_seen), self._kept("seen_penalty", 0.0)
+        self.gate = self._kept("gate", np.zeros(GATE))
+        self.least_similarity = self._kept("least_similarity", _NONE_UNKNOWN)
+        width = self._width()
+        if width != means.shape[1]:
+            raise ValueError(
+                f"Expected features of {means.shape[1]} numbers, as the descriptions have; received {width} from "
+                f"{(encoder if projector is None else projector).name!r}."
+            )
+        self.built = True
+
+    def _kept(self, name, value):
+        initializer = lambda shape, dtype: ops.cast(ops.convert_to_tensor(value), dtype)  # noqa: E731
+        return self.add_weight(
+            shape=np.shape(value), initializer=initializer, trainable=False, autocast=False, name=name
+        )
+
+    def _described(self):
+        """The vectors of the descriptions of each class, of length 1, as the describer now is."""
+        rows = [row for rows in self.descriptions.values() for row in rows]
+        vectors = _vectors(rows) if self.tower is None else self.tower.predict(_array(rows), verbose=0)
+        vectors = np.asarray(unit_rows(vectors))
+        ends = np.cumsum([0, *map(len, self.descriptions.values())])
+        return [vectors[a:b] for a, b in zip(ends, ends[1:])]
+
+    @property
+    def tower(self):
+        """The network from descriptions to their vectors; None where they are vectors."""
+        return self.describer
+
+    def _width(self):
+        """How many numbers `represent` returns; builds the projector."""
+        width = self.encoder.output_shape[-1]
+        if self.projector is None:
+            return width
+        if not self.projector.built:
+            self.projector.build((None, width))
+        return self.projector.compute_output_shape((None, width))[-1]
+
+    def represent(self, x, training=False):
+        """Computes features in the space of the descriptions `(batch, dim)`."""
+        features = check_features(self.encoder(x, training=training), self.encoder)
+        return features if self.projector is None else self.projector(features, training=training)
+
+    def infer(self, x, training=False):
+        """Computes the logits `(batch, classes)`; in training those of unseen classes say that they cannot be."""
+        found = similarities(self.represent(x, training), self.class_matrix, self.cosine)
+        if training:
+            return ops.where(self.seen_mask > 0, found * self.scale + self.bias, ABSENT)
+        return class_logits(found, self.scale, self.bias, self.seen_mask, self.seen_penalty, self.gate)
+
+    def loss_terms(self, x, y, outputs, sample_weight=None):
+        """Returns `task`."""
+        return {"task": self.task_loss(y, outputs[PREDICTION], sample_weight)}
+
+    def check_training_data(self, x=None, y=None, *_, **__):
+        """Refuses labels of classes that are not seen in training."""
+        if y is None or not hasattr(y, "shape") or len(np.shape(y)) != 1:
+            return
+        names = list(self.descriptions)
+        wrong = [c for c in np.unique(np.asarray(y)) if self.seen is not None and names[int(c)] not in self.seen]
+        if wrong:
+            raise ValueError(
+                f"Expected labels of the {len(self.seen)} classes in `seen` to train on; received some of unseen "
+                f"classes: {', '.join(names[int(c)] for c in wrong[:5])}{' ...' if len(wrong) > 5 else ''}."
+            )
+
+    def calibrate(self, x=None, prior=None, known=None, penalty=0.0, gate=None):
+        """Sets temperature, biases, what seen classes lose, and from where on an answer is "unknown"; without labels.
+
+        The temperature is that at which each description is told best by the other ones of all classes; where a class
+        has one alone it stays. Each call sets all of these.
+
+        Args:
+            x: inputs without labels, such as strings `(rows,)`, of the domain that will be served.
+            prior: floats `(classes,)`, the share of each class: the biases are then those at which the mean
+                probabilities of the inputs are these. None: they are 0.
+            known: float in (0, 1), the share of these inputs that shall be answered; the others, which are least
+                similar to any class, are "unknown" (`class_id` -1 where it is served). None: all are answered.
+            penalty: float, what the logits of seen classes lose (calibrated stacking), as `kt.metrics.generalised`
+                finds it on held-out classes.
+            gate: floats `(4,)`, as `kt.metrics.seen_gate` returns them: the probability that a class is a seen one, in
+                place of the penalty. None: no gate.
+
+        Returns:
+            Dict of `temperature`, `bias`, `least_similarity`, `penalty` and `gate`.
+
+        Raises:
+            ValueError: if a prior is no shares of the classes, there are no inputs that it, or `known`, needs, or a
+                penalty or gate comes where all classes are seen.
+        """
+        if x is None and (prior is not None or known is not None):
+            raise ValueError("Expected inputs `x` for a `prior` or for `known`; received none.")
+        check_number(penalty, "penalty")
+        gate = np.zeros(GATE) if gate is None else np.asarray(gate, "float64")
+        if gate.shape != (GATE,) or not np.isfinite(gate).all():
+            raise ValueError(f"Expected a `gate` of {GATE} finite numbers; received {gate.tolist()}.")
+        if (penalty or gate.any()) and np.asarray(self.seen_mask).all():
+            raise ValueError("Expected classes that are not seen for a `penalty` or a `gate`; received none.")
+        scale = _best_scale(
+            [part - np.asarray(self.centre) for part in self._described()] if self.cosine else [],
+            float(ops.convert_to_numpy(self.scale)),
+        )
+        bias, least = np.zeros(len(self.descriptions)), _NONE_UNKNOWN
+        if x is not None:
+            found = self._similarities(x)
+            if prior is not None:
+                bias = _bias_of(scale * found, _checked_prior(prior, len(bias)))
+            if known is not None:
+                check_number(known, "known", above=0, below=1)
+                least = float(np.quantile(found.max(1), 1 - known))
+        self.scale.assign(scale)
+        self.bias.assign(bias)
+        self.least_similarity.assign(least)
+        self.seen_penalty.assign(penalty)
+        self.gate.assign(gate)
+        found = {"temperature": float(1 / scale), "bias": np.asarray(bias).tolist(), "least_similarity": least}
+        return {**found, "penalty": float(penalty), "gate": gate.tolist()}
+
+    def _similarities(self, x):
+        features = self.encoder.predict(x if hasattr(x, "element_spec") else _array(x), verbose=0)
+        features = features if self.projector is None else self.projector(features)
+        return np.asarray(similarities(features, self.class_matrix, self.cosine))
+
+    def grow(self, descriptions):
+        """Returns a new model of these and more classes, which are not seen and have the mean of the biases.
+
+        Args:
+            descriptions: dict of the names of further classes to what describes them.
+        """
+        twice = sorted(set(descriptions) & set(self.descriptions))
+        if twice:
+            raise ValueError(f"Expected further classes; received {', '.join(twice)} again.")
+        own = {name: getattr(self, name) for name in self._config_names()}
+        seen = list(self.descriptions) if self.seen is None else self.seen
+        own |= {"descriptions": {**self.descriptions, **descriptions}, "seen": seen}
+        grown = type(self)(**own, name=self.name)
+        number, centre = len(self.descriptions), np.asarray(self.centre)
+        means = np.stack([part.mean(0) for part in grown._described()[number:]])
+        new = unit_rows(means - centre)
+        grown.class_matrix.assign(ops.concatenate([self.class_matrix, new]))
+        bias = np.asarray(self.bias)
+        grown.bias.assign(np.append(bias, np.full(len(descriptions), bias.mean())))
+        for name in ("centre", "scale", "least_similarity", "seen_penalty", "gate"):
+            getattr(grown, name).assign(getattr(self, name))
+        return grown
+
+    def signatures(self, x, classes=None, prepare=None, input_name="images", outputs=None):
+        """Returns `serving_default`, `embed`, `embed_class`, `score` and `score_all`.
+
+        Classes can come with a request. `embed` takes inputs to their features in the space of the descriptions, and
+        `embed_class` the `descriptions` of one class to its `class_vector` (1, dim). `score` takes inputs, and for each
+        of them a matrix `classes` (batch, classes, dim), so that a server may join requests; `score_all` takes one
+        matrix (classes, dim) for all of a request, and must not be batched. Both answer as `serving_default` does,
+        without biases, penalty or gate.
+        """
+        if classes is not None or outputs is not None:
+            raise ValueError("Expected no `classes` or `outputs`: the descriptions name them; received some.")
+        request, names = named(x, input_name), list(self.descriptions)
+        read = reader(x, request, prepare)
+        matrix = np.asarray(self.class_matrix)
+        rows = len(next(iter(request.values())))
+        said = plain_array(_array([row for rows in self.descriptions.values() for row in rows][:16]))
+
+        def features(inputs):
+            return self.represent(read(inputs))
+
+        def serving_default(inputs):
+            found = similarities(features(inputs), self.class_matrix, self.cosine)
+            logits = class_logits(found, self.scale, self.bias, self.seen_mask, self.seen_penalty, self.gate)
+            return answered(found, logits, self.least_similarity, names)
+
+        def expected(inputs):
+            return {"logits": own_prediction(self, read(inputs))}
+
+        def embed(inputs):
+            return embedded(features(inputs))
+
+        def embed_class(inputs):
+            vectors = inputs["descriptions"]
+            vectors = vectors if self.tower is None else check_features(self.tower(vectors), self.tower)
+            mean = ops.mean(unit_rows(vectors), axis=0, keepdims=True)
+            return {"class_vector": unit_rows(mean - self.centre)}
+
+        def score(inputs):
+            found = similarities(features(inputs), inputs["classes"], self.cosine)
+            return answered(found, found * self.scale, self.least_similarity)
+
+        each, dim = {**request, "classes": np.repeat(matrix[None], rows, axis=0)}, matrix.shape[-1]
+        return {
+            "serving_default": Signature(serving_default, request, expected=expected, classes=names),
+            "embed": Signature(embed, request),
+            "embed_class": Signature(embed_class, {"descriptions": said}, rowwise=False),
+            "score": Signature(score, each, shapes={"classes": (None, None, dim)}),
+            "score_all": Signature(score, {**request, "classes": matrix}, rowwise=False),
+        }
+
+
+def similarities(features, classes, cosine=True):
+    """Returns the similarities `(batch, classes)` of features `(batch, dim)` with classes, float32.
+
+    Args:
+        features: tensor `(batch, dim)`.
+        classes: tensor `(classes, dim)`, or one for each row `(batch, classes, dim)`.
+        cosine: bool, whether both are scaled to length 1, or the classes alone.
+    """
+    features = unit_rows(features) if cosine else ops.cast(features, "float32")
+    classes = unit_rows(classes)
+    if len(classes.shape) == 2:
+        return ops.matmul(features, ops.transpose(classes))
+    return ops.einsum("bd,bcd->bc", features, classes)
+
+
+def class_logits(found, scale, bias, seen, penalty, gate):
+    """Returns the logits `(batch, classes)` of similarities: those of seen classes less the penalty, or gated.
+
+    With a gate: log P(side) + log P(class | side), where the sides are the seen and the unseen classes, and P(seen) is
+    the sigmoid of `gate` . (1, largest seen logit, largest unseen logit, entropy among the seen).
+
+    Args:
+        found: tensor `(batch, classes)`.
+        scale: scalar, the inverse temperature.
+        bias: tensor `(classes,)`.
+        seen: tensor `(classes,)`, 1.0 of seen classes.
+        penalty: scalar.
+        gate: tensor `(4,)`, zeros for none.
+
+    Reference:
+        Chao et al., An Empirical Study and Analysis of Generalized Zero-Shot Learning, ECCV 2016, arXiv:1605.04253 (the
+        penalty, there called calibrated stacking); after Atzmon and Chechik, Adaptive Confidence Smoothing for
+        Generalized Zero-Shot Learning, CVPR 2019, arXiv:1812.09903 (the gate).
+    """
+    logits = found * scale + bias
+    sides = [ops.where(seen > 0, logits, ABSENT), ops.where(seen > 0, ABSENT, logits)]
+    told = [ops.log_softmax(side, axis=-1) for side in sides]
+    entropy = -ops.sum(ops.exp(told[0]) * told[0], axis=-1)
+    is_seen = gate[0] + gate[1] * ops.max(sides[0], axis=-1) + gate[2] * ops.max(sides[1], axis=-1) + gate[3] * entropy
+    of_seen, of_unseen = (ops.log_sigmoid(side)[:, None] for side in (is_seen, -is_seen))
+    gated = ops.where(seen > 0, of_seen + told[0], of_unseen + told[1])
+    return ops.where(ops.any(ops.not_equal(gate, 0.0)), gated, logits - penalty * seen)
+
+
+def answered(found, logits, least, names=None):
+    """Returns what is served of similarities: the answers of a classifier, -1 and "" where all lie below `least`.
+
+    Args:
+        found: tensor `(batch, classes)`.
+        logits: tensor `(batch, classes)`.
+        least: scalar.
+        names: list of class names, or None.
+    """
+    answers = classified(logits, names)
+    near = ops.logical_and(ops.max(found, axis=-1) >= least, answers["class_id"] >= 0)
+    answers["class_id"] = ops.where(near, answers["class_id"], ops.cast(-1, "int64"))
+    if names is not None:
+        answers["class_name"] = ops.where(near, answers["class_name"], "")
+    return {**answers, "similarity": found}
+
+
+def checked_descriptions(descriptions, least=1):
+    """Returns `{name: list of descriptions}` after a check that each class has some, and no two the same.
+
+    Args:
+        descriptions: see `DescribedClasses`.
+        least: int, how many classes there have to be.
+
+    Raises:
+        ValueError: if it is no such dict, a class has no description, one of another kind or width, or an empty one, or
+            two classes have the same.
+    """
+    if not isinstance(descriptions, dict) or len(descriptions) < least:
+        raise ValueError(
+            f"Expected `descriptions` as a dict of at least {_NUMBERS[least]}; received {_short(descriptions)}."
+        )
+    found, before, kinds = {}, {}, set()
+    for name, rows in descriptions.items():
+        if not isinstance(rows, str) and np.ndim(rows) == 1 and np.asarray(rows).dtype.kind in "biuf" and len(rows):
+            rows = [rows]  # one vector
+        if isinstance(rows, str) or not hasattr(rows, "__len__") or not len(rows):
+            raise ValueError(f"Expected a list of descriptions of the class {name!r}; received {rows!r}.")
+        kept = [row if isinstance(row, str) else np.asarray(row).tolist() for row in rows]
+        if not all(row.strip() if isinstance(row, str) else row for row in kept):
+            raise ValueError(f"Expected descriptions of the class {name!r} that say something; received an empty one.")
+        kinds |= {"text" if isinstance(row, str) else np.shape(row) for row in kept}
+        if len(kinds) > 1:
+            raise ValueError(
+                f"Expected descriptions of one kind, all texts or all vectors of one width; received {kinds} by the "
+                f"class {name!r}."
+            )
+        key = repr(kept)
+        if key in before:
+            raise ValueError(f"Expected descriptions that differ; received the same of {before[key]!r} and {name!r}.")
+        before[key] = str(name)
+        found[str(name)] = kept
+    return found
+
+
+_NUMBERS = {1: "one class", 2: "two classes"}
+
+
+def _short(value):
+    text = repr(value)
+    return text if len(text) < 200 else f"{text[:200]} ..."
+
+
+def _checked(descriptions):
+    return checked_descriptions(descriptions, least=2)
+
+
+def _checked_seen(seen, descriptions):
+    unknown = [name for name in seen if name not in descriptions]
+    if unknown or len(seen) < 2 or len(set(seen)) < len(seen):
+        raise ValueError(
+            f"Expected at least two names of classes that are described, each once, as `seen`; received "
+            f"{_short(unknown or list(seen))}."
+        )
+    return list(seen)
+
+
+def _checked_prior(prior, classes):
+    prior = np.asarray(prior, "float64")
+    if prior.shape != (classes,) or not (prior > 0).all() or abs(prior.sum() - 1) > 1e-3:
+        raise ValueError(f"Expected a `prior` of {classes} positive shares that sum to 1; received {prior.tolist()}.")
+    return prior
+
+
+def _vectors(rows):
+    """Vectors that describe classes, float32, after a check that they are such."""
+    vectors = np.asarray(rows)
+    if vectors.ndim != 2 or vectors.dtype.kind not in "biuf":
+        raise ValueError(
+            f"Expected descriptions that are vectors (dim,) where there is no `describer`; received {rows[0]!r}."
+        )
+    check_finite(vectors, "descriptions")
+    return vectors.astype("float32")
+
+
+def _array(rows):
+    """Rows as Keras takes them: strings as objects."""
+    array = np.asarray(rows)
+    if array.dtype == "float64":
+        return array.astype("float32")
+    return array.astype(object) if array.dtype.kind in "UO" else array
+
+
+def _best_scale(described, scale):
+    """The inverse temperature at which each description is told best by the others; as it was where one is alone."""
+    if not described or min(map(len, described)) < 2:
+        return scale
+    sums, losses = [part.sum(0) for part in described], np.zeros(len(_SCALES))
+    for label, part in enumerate(described):
+        for row in part:
+            means = np.stack([total - row if place == label else total for place, total in enumerate(sums)])
+            found = means @ row / (np.linalg.norm(means, axis=1) * np.linalg.norm(row))
+            logits = _SCALES[:, None] * found
+            losses += np.log(np.exp(logits - logits.max(1, keepdims=True)).sum(1)) + logits.max(1) - logits[:, label]
+    return float(_SCALES[losses.argmin()])
+
+
+def _bias_of(logits, prior, rounds=200):
+    """The biases at which the mean probabilities are the prior."""
+    bias = np.zeros(len(prior))
+    for _ in range(rounds):
+        shifted = logits + bias
+        p = np.exp(shifted - shifted.max(1, keepdims=True))
+        bias += 0.5 * np.log(prior / np.maximum((p / p.sum(1, keepdims=True)).mean(0), 1e-12))
+    return bias - bias.mean()
+
+
+# Projectors in closed form: of the sums of the seen classes, and the matrix of second moments of all rows.
+
+
+class Moments(NamedTuple):
+    """What closed forms need of features.
+
+    Attributes:
+        gram: float64 `(features, features)`, X^T X over the rows of the classes.
+        sums: float64 `(classes, features)`, of the rows of each class.
+        counts: float64 `(classes,)`, rows of each class.
+        vectors: float64 `(classes, dim)`, the descriptions.
+    """
+
+    gram: np.ndarray
+    sums: np.ndarray
+    counts: np.ndarray
+    vectors: np.ndarray
+
+
+def solved(cls, solver, grid, x, y, descriptions, encoder, describer, centred, folds, seed):
+    """Returns a model of the class `cls` whose projector is solved for, at the penalties that tell held-out classes.
+
+    Args:
+        cls: method with the arguments `encoder, projector, descriptions, seen, describer, centred`.
+        solver: function from `Moments` to a basis `(features, features)` and a function from penalties to the
+            projector's matrix in that basis `(features, dim)`.
+        grid: list of penalties; of one alone nothing is chosen.
+        x: inputs, or without an encoder features `(rows, features)`.
+        y: integer labels `(rows,)`, places among the descriptions. The classes that they name are the seen ones.
+        descriptions: see `DescribedClasses`.
+        encoder: built network, or None.
+        describer: built network, or None.
+        centred: bool.
+        folds: int, parts of the classes, each of which is held out once.
+        seed: int, draws the parts.
+    """
+    y = np.asarray(y)
+    names = list(descriptions)
+    if y.ndim != 1 or y.dtype.kind not in "iu" or not len(y) or y.min() < 0 or y.max() >= len(names):
+        raise ValueError(
+            f"Expected integer labels (rows,) from 0 to {len(names) - 1}, places among the descriptions; received "
+            f"{y.dtype} of shape {y.shape}{f' up to {y.max()}' if y.size else ''}."
+        )
+    classes, places = np.unique(y, return_inverse=True)
+    if len(grid) > 1 and len(classes) < 2 * check_integer(folds, "folds", 2):
+        raise ValueError(
+            f"Expected at least {2 * folds} seen classes to choose penalties on {folds} parts of them; received "
+            f"{len(classes)}. Pass one of each penalty."
+        )
+    if encoder is None:
+        check_finite(x, "x")
+        encoder = keras.Sequential([keras.Input(np.shape(x)[1:]), keras.layers.Identity()], name="features")
+    width = encoder.output_shape[-1]
+    vectors = next(iter(descriptions.values())) if describer is None else None
+    dim = np.shape(vectors)[-1] if describer is None else describer.output_shape[-1]
+    projector = keras.layers.Dense(dim, use_bias=False, name="projector")
+    model = cls(encoder, projector, descriptions, [names[c] for c in classes], describer, centred)
+    features = encoder.predict(x, verbose=0)
+    if len(features) != len(y):
+        raise ValueError(f"Expected a label for each of {len(features)} rows; received {len(y)}.")
+    matrix = np.asarray(model.class_matrix, "float64")[classes]
+    sums = np.zeros((len(classes), width))
+    np.add.at(sums, places, features)
+    moments = Moments(_gram(features), sums, np.bincount(places).astype("float64"), matrix)
+    chosen = grid[0]
+    if len(grid) > 1:
+        scores = _held_out_scores(solver, grid, features, places, moments, cls.cosine, folds, seed)
+        chosen = grid[int(np.argmax(scores))]
+    basis, matrix_at = solver(moments)
+    projector.set_weights([(basis @ matrix_at(chosen)).astype("float32")])
+    return model, chosen
+
+
+def _gram(features):
+    return features.T.astype("float64") @ features.astype("float64")
+
+
+def _held_out_scores(solver, grid, features, places, moments, cosine, folds, seed):
+    """The accuracy of each penalty on classes held out, told among themselves; the mean over the parts."""
+    scores = np.zeros(len(grid))
+    for held in np.array_split(np.random.default_rng(seed).permutation(len(moments.counts)), folds):
+        rest = np.setdiff1d(np.arange(len(moments.counts)), held)
+        rows = np.isin(places, held)
+        inside = features[rows]
+        basis, matrix_at = solver(Moments(moments.gram - _gram(inside), *(part[rest] for part in moments[1:])))
+        turned, labels = inside @ basis.astype("float32"), np.searchsorted(np.sort(held), places[rows])
+        vectors = moments.vectors[np.sort(held)]
+        for i, penalties in enumerate(grid):
+            found = turned @ matrix_at(penalties).astype("float32")
+            found = unit_numpy(found) if cosine else found
+            scores[i] += class_accuracy(labels, found @ vectors.T.astype("float32"))
+    return scores / folds
+
+
+def unit_numpy(rows):
+    """Returns rows of length 1; those of zeros stay."""
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
