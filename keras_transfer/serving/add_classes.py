@@ -110,7 +110,7 @@ def _vectors(loaded, descriptions):
                 f"{rows.shape}."
             )
         vector = embed(descriptions=tf.cast(tf.constant(rows), spec.dtype))["class_vector"].numpy()
-        if not np.linalg.norm(vector) > 0.5:
+        if not np.linalg.norm(vector) > 1e-6:
             raise ValueError(f"Expected descriptions that tell a class; received zeros alone for {name!r}.")
         found.append(vector)
     return np.concatenate(found)

@@ -10,7 +10,7 @@ from keras_transfer.networks import check_networks
 class BilinearCompatibility(DescribedClasses):
     """Learns from seen classes which attributes an input has, so that classes never seen are told by theirs.
 
-    logit_c = W encoder(x) . m_c - penalty [c is seen],  m_c: the description of class c, scaled to length 1
+    logit_c = W encoder(x) . m_c - penalty [c is seen],  m_c: the description of class c
     task    = loss(y, logits of the seen classes)
 
     The loss is the one that is compiled: cross-entropy (a softmax over the seen classes), or `kt.losses.DeViSE`,

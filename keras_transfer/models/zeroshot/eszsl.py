@@ -19,7 +19,7 @@ class ESZSL(DescribedClasses):
     logit_c = encoder(x)^T V m_c - penalty [c is seen]
 
     where X are the features of the rows, Y is 1 at the class of a row and -1 elsewhere, and S are the descriptions m_c
-    of the seen classes, of length 1. Features with a common offset want to be standardised first.
+    of the seen classes. Features with a common offset want to be standardised first.
     `model = ESZSL.solve(...)`; the constructor is for loading. `fit` trains on from there.
 
     Args:

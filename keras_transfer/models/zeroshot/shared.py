@@ -23,12 +23,12 @@ GATE = 4  # numbers of a gate, see `kt.metrics.seen_gate`
 class DescribedClasses(TransferModel):
     """Classifies by what describes each class: by texts, by attributes, by whatever the describer takes.
 
-    z       = projector(encoder(x)), scaled to length 1 where similarities are cosines
-    m_c     = mean over the descriptions of class c of describer(description), each scaled to length 1, less the centre,
-              and scaled so again
+    z       = projector(encoder(x))
+    m_c     = mean over the descriptions of class c of describer(description), less the centre
     logit_c = z . m_c / T + b_c - penalty [c is a class seen in training]
 
-    Methods differ in how encoder and projector are found. In `fit` the loss knows the seen classes alone. The matrix of
+    Where similarities are cosines, z, each description and m_c are scaled to length 1; otherwise they are as they are, so
+    that the logit is a sum over the attributes of a class. Methods differ in how encoder and projector are found. In `fit` the loss knows the seen classes alone. The matrix of
     the m_c is made once, when the model is, and saved and served with it. `calibrate` sets T, b, the penalty or a gate
     in its place; `grow` returns a model of more classes.
 
@@ -45,7 +45,7 @@ class DescribedClasses(TransferModel):
     """
 
     cosine = True
-    """Whether similarities are cosines, or plain products of features with class vectors of length 1."""
+    """Whether similarities are cosines, or plain products."""
 
     def __init__(
         self, encoder, descriptions, projector, describer, seen=None, temperature=1.0, centred=False, **kwargs
@@ -67,11 +67,13 @@ class DescribedClasses(TransferModel):
         described = self._described()
         means = np.stack([part.mean(0) for part in described])
         centre = means[is_seen].mean(0) if centred else np.zeros(means.shape[1])
-        vectors = np.asarray(unit_rows(means - centre))
-        lost = [name for name, row in zip(self.descriptions, vectors) if not np.linalg.norm(row) > 0.5]
+        lost = [name for name, row in zip(self.descriptions, means - centre) if not np.linalg.norm(row) > 1e-6]
         if lost:
             raise ValueError(f"Expected descriptions that tell a class; received zeros alone for {', '.join(lost)}.")
-        self.class_matrix, self.centre = self._kept("class_matrix", vectors), self._kept("centre", centre)
+        self.class_matrix, self.centre = (
+            self._kept("class_matrix", self._finished(means - centre)),
+            self._kept("centre", centre),
+        )
         self.bias, self.scale = self._kept("bias", np.zeros(len(means))), self._kept("scale", 1.0 / temperature)
         self.seen_mask, self.seen_penalty = self._kept("seen_mask", is_seen), self._kept("seen_penalty", 0.0)
         self.gate = self._kept("gate", np.zeros(GATE))
@@ -91,12 +93,16 @@ class DescribedClasses(TransferModel):
         )
 
     def _described(self):
-        """The vectors of the descriptions of each class, of length 1, as the describer now is."""
+        """The vectors of the descriptions of each class, as the describer now is."""
         rows = [row for rows in self.descriptions.values() for row in rows]
         vectors = _vectors(rows) if self.tower is None else self.tower.predict(_array(rows), verbose=0)
-        vectors = np.asarray(unit_rows(vectors))
+        vectors = np.asarray(self._finished(vectors))
         ends = np.cumsum([0, *map(len, self.descriptions.values())])
         return [vectors[a:b] for a, b in zip(ends, ends[1:])]
+
+    def _finished(self, vectors):
+        """Vectors of length 1 where similarities are cosines; otherwise as they are."""
+        return unit_rows(vectors) if self.cosine else ops.cast(vectors, "float32")
 
     @property
     def tower(self):
@@ -212,7 +218,7 @@ class DescribedClasses(TransferModel):
         grown = type(self)(**own, name=self.name)
         number, centre = len(self.descriptions), np.asarray(self.centre)
         means = np.stack([part.mean(0) for part in grown._described()[number:]])
-        new = unit_rows(means - centre)
+        new = self._finished(means - centre)
         grown.class_matrix.assign(ops.concatenate([self.class_matrix, new]))
         bias = np.asarray(self.bias)
         grown.bias.assign(np.append(bias, np.full(len(descriptions), bias.mean())))
@@ -254,8 +260,8 @@ class DescribedClasses(TransferModel):
         def embed_class(inputs):
             vectors = inputs["descriptions"]
             vectors = vectors if self.tower is None else check_features(self.tower(vectors), self.tower)
-            mean = ops.mean(unit_rows(vectors), axis=0, keepdims=True)
-            return {"class_vector": unit_rows(mean - self.centre)}
+            mean = ops.mean(self._finished(vectors), axis=0, keepdims=True)
+            return {"class_vector": self._finished(mean - self.centre)}
 
         def score(inputs):
             found = similarities(features(inputs), inputs["classes"], self.cosine)
@@ -277,10 +283,9 @@ def similarities(features, classes, cosine=True):
     Args:
         features: tensor `(batch, dim)`.
         classes: tensor `(classes, dim)`, or one for each row `(batch, classes, dim)`.
-        cosine: bool, whether both are scaled to length 1, or the classes alone.
+        cosine: bool, whether both are scaled to length 1.
     """
-    features = unit_rows(features) if cosine else ops.cast(features, "float32")
-    classes = unit_rows(classes)
+    features, classes = (unit_rows(rows) if cosine else ops.cast(rows, "float32") for rows in (features, classes))
     if len(classes.shape) == 2:
         return ops.matmul(features, ops.transpose(classes))
     return ops.einsum("bd,bcd->bc", features, classes)
