@@ -7,9 +7,9 @@
 
 By default letters: 200 with diacritics are unseen, and so are the fonts of the test, two of them (`--split styles`) or
 the Serif family (`family`). `emoji`: a fifth of the classes is unseen, at random, with the other maker's style
-(`style`), or by whole subcategories; it reads `KERAS_TRANSFER_DATA` or downloads 136 MB. Of your own pictures a fifth of
-the classes is held out for each seed; classes of the CSV file (`class`, and attributes or `description`) that have no
-pictures are served too. About 25 minutes for three seeds of letters on one core, 5 for emoji. Measured numbers:
+(`style`), or by whole subcategories; it reads `KERAS_TRANSFER_DATA` or downloads 136 MB. Of your own pictures a fifth
+of the classes is held out for each seed; classes of the CSV file (`class`, and attributes or `description`) that have
+no pictures are served too. About 25 minutes for three seeds of letters on one core, 5 for emoji. Measured numbers:
 `results/recognise_unseen/<case>.json`.
 
 `eszsl` (the baseline) and `sae` solve for a matrix from features to descriptions, `bilinear` trains it, of letters with

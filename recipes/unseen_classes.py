@@ -140,16 +140,10 @@ class Emoji:
         if name == "small_cnn":
             name = f"file:{own}" if own.is_file() else "applications:EfficientNetB0"
         self.backbone = kt.backbones.load(name, (config.image_size, config.image_size, 3), trainable=False)
-        views = [
-            self.drawn,
-            *({s: e._replace(images=moved(e.images, i)) for s, e in self.drawn.items()} for i in range(1, VIEWS)),
-        ]
         print(f"Features of {VIEWS} views of {2 * len(self.names)} pictures", flush=True)
         self.features = {
-            style: np.stack(
-                [kt.backbones.cached_features(self.backbone, v[style].images, verbose=False) for v in views]
-            )
-            for style in self.drawn
+            style: np.stack([features_of(self.backbone, drawn.images, view) for view in range(VIEWS)])
+            for style, drawn in self.drawn.items()
         }
         known = kt.datasets.imagenet_overlap(self.names)
         print(f"{len(known)} of {len(self.names)} names share their words with one of ImageNet's classes.", flush=True)
@@ -181,6 +175,12 @@ class Emoji:
     def served(self, model):
         """Returns the model to export, from pictures and strings, and inputs as clients send them."""
         return with_backbone(self.backbone, model, dict(zip(self.names, self.texts))), self.drawn["google"].images[:16]
+
+
+def features_of(backbone, images, view):
+    """Returns the features of pictures as they are, view 0, or of another view of each."""
+    images = images if view == 0 else moved(images, view)
+    return kt.backbones.cached_features(backbone, images, verbose=False)
 
 
 def moved(images, seed):

@@ -91,7 +91,6 @@ def seen_unseen(logits, labels, seen):
         Wild, ECCV 2016, arXiv:1605.04253; H as in Xian et al., arXiv:1707.00600.
     """
     labels, logits, seen = _checked_sides(labels, logits, seen)
-    rows = np.arange(len(labels))
     of_seen, of_unseen = np.where(seen, logits, -np.inf), np.where(seen, -np.inf, logits)
     lead = of_seen.max(1) - of_unseen.max(1)  # a row goes to the unseen ones where the penalty is more than that
     own_side = seen[labels]

@@ -47,6 +47,12 @@ from keras_transfer.models.selfsupervised.simclr import SimCLR
 from keras_transfer.models.selfsupervised.simsiam import SimSiam
 from keras_transfer.models.selfsupervised.sup_con import SupCon
 from keras_transfer.models.selfsupervised.vicreg import VICReg
+from keras_transfer.models.semisupervised.fixmatch import FixMatch
+from keras_transfer.models.semisupervised.mean_teacher import MeanTeacher
+from keras_transfer.models.semisupervised.mixmatch import MixMatch
+from keras_transfer.models.semisupervised.noisy_student import noisy_student
+from keras_transfer.models.semisupervised.pi_model import PiModel
+from keras_transfer.models.semisupervised.pseudo_label import PseudoLabel
 from keras_transfer.models.text.denoising_text import DenoisingText
 from keras_transfer.models.text.masked_language_model import MaskedLanguageModel
 from keras_transfer.models.text.setfit import SetFit
@@ -58,6 +64,12 @@ from keras_transfer.models.zeroshot.label_descriptions import LabelDescriptions
 from keras_transfer.models.zeroshot.sae import SAE
 
 __all__ = [
+    "FixMatch",
+    "MeanTeacher",
+    "MixMatch",
+    "PiModel",
+    "PseudoLabel",
+    "noisy_student",
     "BilinearCompatibility",
     "DualEncoder",
     "ESZSL",

@@ -19,9 +19,9 @@ _ALIKE = ("scale", "seen_penalty", "gate", "least_similarity")
 def add_classes(path, descriptions, x=None, version=None, tolerance=1e-5):
     """Writes a version of an exported zero-shot model that knows more classes; nothing is trained.
 
-    The latest version embeds the descriptions itself: the model is not needed. New classes come behind the others and
-    have the mean of their biases, and count as not seen in training; all else stays. As by `kt.export`, the version appears whole and verified, or not at
-    all.
+    The latest version embeds the descriptions itself: the model is not needed. New classes come behind the others, have
+    the mean of their biases, and count as not seen in training; all else stays. As by `kt.export`, the version appears
+    whole and verified, or not at all.
 
     Args:
         path: directory of the versions.

@@ -5,6 +5,7 @@ from keras_transfer.streams.described import described
 from keras_transfer.streams.domains import domains
 from keras_transfer.streams.episodes import episodes
 from keras_transfer.streams.images import images
+from keras_transfer.streams.labelled_and_unlabelled import labelled_and_unlabelled
 from keras_transfer.streams.masked_text import masked_text
 from keras_transfer.streams.prefetched import prefetched
 from keras_transfer.streams.replay import replay
@@ -19,6 +20,7 @@ __all__ = [
     "domains",
     "episodes",
     "images",
+    "labelled_and_unlabelled",
     "masked_text",
     "permutations",
     "prefetched",

@@ -27,10 +27,10 @@ class DescribedClasses(TransferModel):
     m_c     = mean over the descriptions of class c of describer(description), less the centre
     logit_c = z . m_c / T + b_c - penalty [c is a class seen in training]
 
-    Where similarities are cosines, z, each description and m_c are scaled to length 1; otherwise they are as they are, so
-    that the logit is a sum over the attributes of a class. Methods differ in how encoder and projector are found. In `fit` the loss knows the seen classes alone. The matrix of
-    the m_c is made once, when the model is, and saved and served with it. `calibrate` sets T, b, the penalty or a gate
-    in its place; `grow` returns a model of more classes.
+    Where similarities are cosines, z, each description and m_c are scaled to length 1; otherwise they are as they are,
+    so that the logit is a sum over the attributes of a class. Methods differ in how encoder and projector are found. In
+    `fit` the loss knows the seen classes alone. The matrix of the m_c is made once, when the model is, and saved and
+    served with it. `calibrate` sets T, b, the penalty or a gate in its place; `grow` returns a model of more classes.
 
     Args:
         encoder: built network from an input to features `(batch, dim)`.
