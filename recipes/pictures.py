@@ -116,6 +116,18 @@ def predictions(images, labels, logits, classes, rows=4, columns=10):
     return figure
 
 
+def seen_unseen(curves):
+    """Draws how accuracies on seen and on unseen classes trade; `curves` is `{arm: {"seen": list, "unseen": list}}`."""
+    figure = Figure(figsize=(5, 4.6), layout="constrained")
+    panel = figure.subplots()
+    for number, (arm, curve) in enumerate(curves.items()):
+        panel.plot(curve["unseen"], curve["seen"], color=f"C{number}", label=arm)
+    panel.set(xlabel="accuracy on unseen classes", ylabel="accuracy on seen classes", xlim=(0, 1), ylim=(0, 1))
+    panel.grid(alpha=0.3)
+    panel.legend()
+    return figure
+
+
 def episode(support, labels, query, truth, answers):
     """Draws an episode: the support of each class on the left, its queries on the right; wrong answers in red.
 

@@ -145,13 +145,19 @@ def new_encoder(config, shape):
     return encoder
 
 
-def build_encoder(shape, filters=32):
-    """Returns a new encoder: four convolutions of stride 2, the first with so many filters, each next with twice."""
+def build_encoder(shape, filters=32, momentum=0.99):
+    """Returns a new encoder: four convolutions of stride 2, the first with so many filters, each next with twice.
+
+    Args:
+        shape: shape of an image.
+        filters: int.
+        momentum: float, of BatchNormalization; .9 where a few hundred steps have to do.
+    """
     x = images = keras.Input(shape, name="images")
     x = layers.Rescaling(1 / 255)(x)
     for times in (1, 2, 4, 8):
         x = layers.Conv2D(times * filters, 3, strides=2, padding="same", use_bias=False)(x)
-        x = layers.BatchNormalization()(x)
+        x = layers.BatchNormalization(momentum=momentum)(x)
         x = layers.ReLU()(x)
     return keras.Model(images, layers.GlobalAveragePooling2D(name="features")(x), name="encoder")
 

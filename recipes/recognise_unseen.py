@@ -85,14 +85,15 @@ class Config:
 
 
 def new_encoder():
-    """Returns a new network from images of letters to features: four convolutions, places kept."""
+    """Returns a new network from images of letters to features: four convolutions, places kept, and a narrow layer."""
     x = images = keras.Input((28, 28, 1), name="images")
     x = layers.Rescaling(1 / 255)(x)
     for block, filters in enumerate((16, 32, 64, 128)):
         x = layers.Conv2D(filters, 3, padding="same", use_bias=False)(x)
         x = layers.ReLU()(layers.BatchNormalization(momentum=0.9)(x))
         x = layers.MaxPooling2D()(x) if block < 3 else x
-    return keras.Model(images, layers.Dropout(0.3)(layers.Flatten()(x)), name="encoder")
+    x = layers.Dense(256, activation="relu")(layers.Dropout(0.1)(layers.Flatten()(x)))
+    return keras.Model(images, x, name="encoder")
 
 
 def scaled(features):
@@ -252,7 +253,8 @@ def main(config):
     rows = np.flatnonzero(~problem.seen[y])
     rows = np.random.default_rng(0).permutation(rows)[:40]
     among = np.where(problem.seen, -np.inf, logits_of(model, x[rows]))
-    figures = {"unseen": pictures.predictions(data.pictures(x, rows), y[rows], among, problem.names)}
+    shown = data.pictures(problem, rows)
+    figures = {} if shown is None else {"unseen": pictures.predictions(shown, y[rows], among, problem.names)}
     if config.generalised:
         figures["seen_unseen"] = pictures.seen_unseen(curves)
     served, requests = data.served(model)

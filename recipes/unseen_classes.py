@@ -112,9 +112,9 @@ class Letters:
         test = tuple(np.concatenate(part) for part in zip(*test))
         return Problem(known.names, known.attributes, seen, train, test, seen & known.diacritic)
 
-    def pictures(self, rows, places):
-        """Returns the pictures of rows of a test."""
-        return rows
+    def pictures(self, problem, rows):
+        """Returns the pictures of some rows of the test."""
+        return problem.test[0][rows]
 
     def served(self, model):
         """Returns the model to export, and inputs as clients send them."""
@@ -168,9 +168,11 @@ class Emoji:
         test = np.concatenate([self.features[maker][0, tested] for maker in makers[1]])
         return Problem(self.names, None, seen, (train, labels), (test, np.tile(tested, len(makers[1]))), seen)
 
-    def pictures(self, rows, places):
-        """Returns the pictures of rows of the test of the first seed; features are none."""
-        return None
+    def pictures(self, problem, rows):
+        """Returns the pictures of some rows of the test."""
+        makers = kt.datasets.EMOJI_STYLES[1:] if self.split == "style" else kt.datasets.EMOJI_STYLES
+        each = len(problem.test[1]) // len(makers)
+        return np.stack([self.drawn[makers[row // each]].images[problem.test[1][row]] for row in rows])
 
     def served(self, model):
         """Returns the model to export, from pictures and strings, and inputs as clients send them."""
@@ -239,6 +241,9 @@ class Own:
         test = np.concatenate([x[~seen[y]], x_test]), np.concatenate([y[~seen[y]], y_test])
         attributes = None if self.attributes is None else self.attributes[:number]
         return Problem(self.labelled, attributes, seen, (x[seen[y]], y[seen[y]]), test, seen)
+
+    def pictures(self, problem, rows):
+        """Returns None: those on disk are not read again."""
 
     def served(self, model):
         """Returns the model to export, which knows the classes without pictures too, and inputs as clients send."""

@@ -1,0 +1,262 @@
+"""Few labels and many more pictures, or texts, without any: what each stage is worth on yours, and where to stop.
+
+python -m keras_transfer.recipes.learn_from_few
+python -m keras_transfer.recipes.learn_from_few --data fashion_mnist --stages pretrain fine_tune semi distil
+python -m keras_transfer.recipes.learn_from_few --data fashion_mnist --stages semi --methods fixmatch mean_teacher
+"""
+
+import dataclasses
+import functools
+import pathlib
+import time
+from typing import Literal
+
+import keras
+import tensorflow as tf
+from keras import layers
+
+import keras_transfer as kt
+from keras_transfer.recipes import few_and_many, few_labels, pictures, pretrain_images, runs
+from keras_transfer.recipes.pretrain_images import build_encoder, mlp
+
+STAGES = ("pretrain", "fine_tune", "semi", "distil")
+LOGGED = ("share_sure", "pseudo_label_entropy", "agreement", "task_term")
+EPOCH, AVERAGE, MARGIN = 100, 0.99, 0.01  # steps, of weights, of accuracies: what counts as no difference
+METHODS = ("fixmatch", "mean_teacher", "pseudo_label", "pi_model", "mixmatch")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Settings of one run."""
+
+    data: Literal[few_and_many.DATA] = "glyphs"
+    """What is learned."""
+    images: pathlib.Path | None = None
+    """Your own pictures in place of that: a folder of class folders, and `unlabelled/` beside them."""
+    texts: pathlib.Path | None = None
+    """Your own texts: a CSV file with the columns `text` and `label`, which is empty where there is none."""
+    backbone: str = "small_cnn"
+    """The pretrained network of your own pictures and of `pacs`, which stays as it is."""
+    image_size: int = 128
+    """Side of your own pictures and of `pacs` in pixels."""
+    stages: tuple[Literal[STAGES], ...] = STAGES
+    """What is done, in this order."""
+    methods: tuple[Literal[METHODS], ...] = ("fixmatch",)
+    """Methods of the stage `semi`; the first is distilled."""
+    labels: int = 10
+    """Labelled rows of each class."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """One draw of the labels for each, and one training of every stage behind `pretrain`; at least two."""
+    epochs: int = 40
+    """Passes of `pretrain` over all pictures."""
+    steps: int = 1800
+    """Training steps of every other stage, and of the twin."""
+    learning_rate: float = 2e-3
+    """Of Adam from new weights, at the start of a cosine decay to 0; a quarter of it from pretrained ones."""
+    runs: pathlib.Path = pathlib.Path("runs/learn_from_few")
+    """Folder in which each run makes a folder with its report and pictures."""
+    saved_models: pathlib.Path = pathlib.Path("saved_models")
+    """Folder for the export, `<saved_models>/learn_from_few/<version>/`."""
+    results: pathlib.Path | None = None
+    """Folder that also gets the report, as `<results>/learn_from_few/<case>.json`; by default none."""
+    resume: pathlib.Path | None = None
+    """Folder of an interrupted run to go on with, `<runs>/<name>`, with the same settings; by default a new run."""
+
+
+def pretrain(config, images, augment):
+    """Learns an encoder by SimCLR on all pictures, without a label; returns what was found, and the encoder."""
+    encoder = build_encoder(images.shape[1:], momentum=0.9)
+    model = kt.models.SimCLR(encoder, mlp(encoder.output_shape[-1], 256, 128), temperature=0.5)
+    stream = kt.streams.views(images, augment, 256, seed=0)
+    pretrain_images.compile_model(pretrain_images.Config(), model, config.epochs * len(stream))
+    shown = runs.progress(f"pretrain on {len(images)} pictures", config.epochs)
+    history = model.fit(stream, epochs=config.epochs, shuffle=False, verbose=0, callbacks=[shown]).history
+    return {"contrast": history["contrast_term"]}, {"encoder": encoder}
+
+
+def compiled(model, rate, steps, average=False):
+    """Returns a model compiled with Adam, whose rate falls to 0 as a cosine; `average`: of its weights, for a twin."""
+    schedule = keras.optimizers.schedules.CosineDecay(rate, steps)
+    optimizer = keras.optimizers.Adam(schedule, use_ema=average, ema_momentum=AVERAGE)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(optimizer, None if isinstance(model, kt.models.SimCLR) else loss)
+    return model
+
+
+def fit(config, model, stream, title):
+    """Trains for the steps of the settings, and warns where pseudo-labels gather in few classes."""
+    epochs = -(-config.steps // len(stream))
+    shown = [runs.progress(title, epochs), kt.callbacks.ConfirmationMonitor()]
+    return model.fit(stream, epochs=epochs, shuffle=False, verbose=0, callbacks=shown).history
+
+
+def rows_in_batch(config, data):
+    """Returns the labelled rows of a step, as many of each class."""
+    return data.classes * max(2, 20 // data.classes)
+
+
+def supervised(config, data, network, few, rate, title):
+    """Trains a classifier on the labels alone, with the weak augmentation; serves the average of its weights."""
+    size, steps = rows_in_batch(config, data), min(config.steps, EPOCH)
+    stream = kt.streams.balanced(*few, size, steps, seed=0).map(lambda x, y: (data.weak(x), y))
+    model = compiled(network, rate, config.steps, average=True)
+    fit(config, model, kt.streams.prefetched(stream), title)
+    return model
+
+
+def semi(config, data, method, encoder, head, few, rate, title):
+    """Trains a semi-supervised method from an encoder and a head; returns its history, and the model."""
+    made = {
+        "fixmatch": lambda: kt.models.FixMatch(encoder, head, threshold="free", alignment=True, average=AVERAGE),
+        "mean_teacher": lambda: kt.models.MeanTeacher(encoder, head, consistency_weight=ramp(config, 10.0)),
+        "pseudo_label": lambda: kt.models.PseudoLabel(encoder, head, ramp(config, 1.0)),
+        "pi_model": lambda: kt.models.PiModel(encoder, head, ramp(config, 10.0)),
+        "mixmatch": lambda: kt.models.MixMatch(encoder, head, ramp(config, 25.0)),
+    }
+    model = compiled(made[method](), rate, config.steps)
+    size, steps = rows_in_batch(config, data), min(config.steps, EPOCH)
+    strong = None if method == "pseudo_label" else data.strong
+    stream = kt.streams.labelled_and_unlabelled(
+        few, data.x, data.weak, strong, size, steps=steps, classes=data.classes, exclude=data.test[0], seed=0
+    )
+    return fit(config, model, stream, title), model
+
+
+def ramp(config, weight):
+    """Returns a weight that rises in the first part of the steps."""
+    return kt.schedules.DannRamp(config.steps, peak=weight)
+
+
+def distil(config, data, teacher, title):
+    """Trains a student of at most a quarter of the parameters on all rows, by what the teacher says of them."""
+    student = data.student()
+    model = kt.models.Distillation(*student, teacher, task_weight=0)
+    rows, steps = tf.data.Dataset.from_tensor_slices(data.x), min(config.steps, EPOCH)
+    stream = rows.shuffle(len(data.x), seed=0).repeat().batch(100).map(data.weak)
+    compiled(model, config.learning_rate, config.steps)
+    epochs = -(-config.steps // steps)
+    shown = [runs.progress(title, epochs)]
+    model.fit(kt.streams.prefetched(stream), epochs=epochs, steps_per_epoch=steps, verbose=0, callbacks=shown)
+    return keras.Sequential(list(student))
+
+
+def accuracy(model, test):
+    """Returns the share of right answers."""
+    return float((model.predict(test[0], batch_size=256, verbose=0).argmax(-1) == test[1]).mean())
+
+
+def one_draw(config, data, encoder, seed):
+    """Runs the stages on one draw of labels; returns what was found, and the networks to keep."""
+    few = few_labels.draw(data.y, config.labels, seed)
+    few = data.x[few], data.y[few]
+    found, networks, histories, start = {}, {}, {}, time.perf_counter()
+
+    def done(arm, model, **more):
+        nonlocal start
+        found[arm] = {"accuracy": accuracy(model, data.test), "seconds": time.perf_counter() - start, **more}
+        start = time.perf_counter()
+        print(f"seed {seed}, {arm}: {found[arm]}", flush=True)
+
+    def anew(pretrained=None):
+        keras.utils.set_random_seed(seed)
+        encoder, head = data.new_encoder(), None
+        if pretrained is not None:
+            encoder.set_weights(pretrained.get_weights())
+        return encoder, head or keras.Sequential([keras.Input(encoder.output_shape[1:]), layers.Dense(data.classes)])
+
+    twin = supervised(config, data, keras.Sequential(list(anew())), few, config.learning_rate, f"twin, seed {seed}")
+    done("twin", twin)
+    probe = data.probe(few, encoder)
+    if probe is not None:
+        network, head = probe
+        done("probe", keras.Sequential([network, head]))
+    rate = config.learning_rate
+    now = anew()
+    if encoder is not None:
+        now, rate = anew(encoder), config.learning_rate / 4
+        now[1].set_weights(probe[1].get_weights())
+    if "fine_tune" in config.stages:
+        tuned = keras.Sequential(list(now))
+        supervised(config, data, tuned, few, rate, f"fine_tune, seed {seed}")
+        done("fine_tune", tuned)
+    before = [part.get_weights() for part in now]
+    last = keras.Sequential(list(now)) if "fine_tune" in config.stages else None
+    for method in config.methods if "semi" in config.stages else ():
+        keras.utils.set_random_seed(seed)
+        parts = [kt.networks.copy_network(part) for part in now]
+        for part, weights in zip(parts, before):
+            part.set_weights(weights)
+        histories[method], model = semi(config, data, method, *parts, few, rate, f"{method}, seed {seed}")
+        done(method, model)
+        last = model if method == config.methods[0] else last
+    if "distil" in config.stages:
+        keras.utils.set_random_seed(seed)
+        teacher = keras.Sequential(list(last.served)) if isinstance(last, kt.TransferModel) else last
+        student = distil(config, data, teacher, f"student, seed {seed}")
+        done("student", student)
+        networks["student"], last = student, student
+    kept = {"last": keras.Sequential(list(last.served)) if isinstance(last, kt.TransferModel) else last}
+    logs = {m: {k: v for k, v in h.items() if k in LOGGED} for m, h in histories.items()}
+    return {"arms": found, "logs": logs}, kept if seed == config.seeds[0] else {}
+
+
+def by_stage(metrics, arms):
+    """Returns what each arm gained over the arm before it and over the twin, and where to stop."""
+    rows, scores = [], {arm: [one["accuracy"] for one in metrics[arm].values()] for arm in arms}
+    best = "twin"
+    for arm in arms[1:]:
+        over_before = kt.report.paired_gain(scores[arm], scores[best], margin=MARGIN)
+        over_twin = kt.report.paired_gain(scores[arm], scores["twin"], margin=MARGIN)
+        rows.append({"stage": arm, "before": best, "over_before": over_before, "over_twin": over_twin})
+        print(f"{arm}: {_told(over_before)} over {best}, {_told(over_twin)} over the twin", flush=True)
+        if over_before.verdict == "gain":
+            best = arm
+    print(f"Stop after: {best}", flush=True)
+    return rows, best
+
+
+def _told(gain):
+    return f"{100 * gain.mean:+.1f} [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}] points ({gain.verdict})"
+
+
+def main(config):
+    """Runs the stages on every draw of labels, reports, draws, exports and verifies; returns the record."""
+    if len(config.seeds) < 2 or not set(config.stages) & {"fine_tune", "semi"}:
+        raise ValueError(
+            "Expected at least 2 seeds, and the stage `fine_tune` or `semi`; received "
+            f"{config.seeds} and {config.stages}."
+        )
+    data = few_and_many.load(config)
+    run = runs.Run(
+        config, "learn_from_few", f"{data.case}_{config.labels}{'_scratch' * ('pretrain' not in config.stages)}"
+    )
+    encoder = data.encoder
+    if encoder is None and "pretrain" in config.stages:
+        compute = functools.partial(pretrain, config, data.x, data.views)
+        encoder = run.part("pretraining", compute, 0)[1]["encoder"]
+    metrics, logs, kept = {}, {}, {}
+    for seed in config.seeds:
+        compute = functools.partial(one_draw, config, data, encoder, seed)
+        found, networks = run.part(f"draw {seed}", compute, seed)
+        for arm, values in found["arms"].items():
+            metrics.setdefault(arm, {})[seed] = values
+        logs[seed], kept = found["logs"], kept or networks
+    rows, stop = by_stage(metrics, list(metrics))
+    baselines = [arm for arm in ("twin", "probe") if arm in metrics]
+    stages = [
+        {**row, "over_before": row["over_before"]._asdict(), "over_twin": row["over_twin"]._asdict()} for row in rows
+    ]
+    extra = {"classes": data.names, "stages": stages, "stop_after": stop, "logs": logs, "unlabelled": len(data.x)}
+    report = kt.report.TransferReport(metrics, baselines, "accuracy", extra=extra)
+    model, (x, y) = kept["last"], data.test
+    answers = model.predict(x, batch_size=256, verbose=0).argmax(-1)
+    figures = {"confusion": pictures.confusion(y, {"what is served": answers}, data.names)}
+    served, requests = data.served(model)
+    metrics = {"accuracy": accuracy(model, data.test)}
+    return run.finish(
+        report, figures, model=served, x=requests, classes=list(data.names), metrics=metrics, tolerance=1e-4
+    )
+
+
+if __name__ == "__main__":
+    runs.command(main, Config, __doc__)
