@@ -12,6 +12,7 @@ import time
 from typing import Literal
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import layers
 
@@ -104,7 +105,7 @@ def supervised(config, data, network, few, rate, title):
     return model
 
 
-def semi(config, data, method, encoder, head, few, rate, title):
+def semi(config, data, method, encoder, head, few, many, rate, title):
     """Trains a semi-supervised method from an encoder and a head; returns its history, and the model."""
     made = {
         "fixmatch": lambda: kt.models.FixMatch(encoder, head, threshold="free", alignment=True, average=AVERAGE),
@@ -117,7 +118,7 @@ def semi(config, data, method, encoder, head, few, rate, title):
     size, steps = rows_in_batch(config, data), min(config.steps, EPOCH)
     strong = None if method == "pseudo_label" else data.strong
     stream = kt.streams.labelled_and_unlabelled(
-        few, data.x, data.weak, strong, size, steps=steps, classes=data.classes, exclude=data.test[0], seed=0
+        few, many, data.weak, strong, size, steps=steps, classes=data.classes, exclude=data.test[0], seed=0
     )
     return fit(config, model, stream, title), model
 
@@ -147,8 +148,9 @@ def accuracy(model, test):
 
 def one_draw(config, data, encoder, seed):
     """Runs the stages on one draw of labels; returns what was found, and the networks to keep."""
-    few = few_labels.draw(data.y, config.labels, seed)
-    few = data.x[few], data.y[few]
+    known = np.flatnonzero(data.y >= 0)
+    drawn = known[few_labels.draw(data.y[known], config.labels, seed)]
+    few, many = (data.x[drawn], data.y[drawn]), np.delete(data.x, drawn, axis=0)
     found, networks, histories, start = {}, {}, {}, time.perf_counter()
 
     def done(arm, model, **more):
@@ -186,7 +188,7 @@ def one_draw(config, data, encoder, seed):
         parts = [kt.networks.copy_network(part) for part in now]
         for part, weights in zip(parts, before):
             part.set_weights(weights)
-        histories[method], model = semi(config, data, method, *parts, few, rate, f"{method}, seed {seed}")
+        histories[method], model = semi(config, data, method, *parts, few, many, rate, f"{method}, seed {seed}")
         done(method, model)
         last = model if method == config.methods[0] else last
     if "distil" in config.stages:

@@ -15,6 +15,7 @@ IMAGE = (4, 4, 2)
 ALIKE = (  # whose operations others have too: that is enough where compiling takes long, on replicas and on JAX
     *("CDAN", "MDD", "Distillation", "MAS", "GDumb", "ICaRL", "ANIL", "MatchingNetwork", "SimSiam"),
     *("SoftSharing", "CrossStitch", "MixtureOfExperts", "LabelDescriptions", "DenoisingText"),
+    *("ESZSL", "SAE", "PseudoLabel", "PiModel"),
 )
 
 
@@ -244,6 +245,32 @@ def described(encoder, shape=(FEATURES,)):
     return kt.models.LabelDescriptions(encoder, {f"class {c}": list(rows[c]) for c in range(CLASSES)})
 
 
+def attributed(method, encoder):
+    """Classes described by attributes, one of which is never seen."""
+    rows = np.random.default_rng(0).normal(size=(CLASSES + 1, 5)).astype("float32")
+    said = {f"class {c}": row for c, row in enumerate(rows)}
+    return method(encoder, network(DIM, 5, use_bias=False), said, list(said)[:CLASSES])
+
+
+def pairs(rows=12, seed=0, shape=(FEATURES,)):
+    """Images, and what is said of each."""
+    rng = np.random.default_rng(seed)
+    x = {"image": rng.normal(size=(rows, *shape)), "description": rng.normal(size=(rows, 5))}
+    x = {name: part.astype("float32") for name, part in x.items()}
+    return (x, None), (x["image"], None)
+
+
+def few_and_many(seed=0, shape=(FEATURES,), views=("weak", "strong")):
+    """A batch of labelled rows and one or two views of unlabelled ones."""
+    (x, labels), plain = domain_views(seed=seed, shape=shape)
+    many = {f"unlabelled_{view}": x[f"target_{view}"] for view in views} or {"unlabelled": x["target_weak"]}
+    return ({"labelled": x["source"], **many}, labels), plain
+
+
+def few_and_one_view(seed=0, shape=(FEATURES,)):
+    return few_and_many(seed, shape, views=())
+
+
 def projector():
     return network(DIM, DIM)
 
@@ -421,6 +448,21 @@ def methods(encoder, adaptable, projector, free_projector, vit, image_networks, 
         "SetFit": Row(lambda: compiled(calibrated(m.SetFit(encoder(), CLASSES))), *texts(shape=shape)),
         "SimCSE": Row(lambda: unlabelled(m.SimCSE(encoder(), projector())), *on_views),
         "LabelDescriptions": Row(lambda: compiled(described(encoder(), shape)), *on_labels),
+        **{
+            name: Row(lambda name=name: compiled(attributed(getattr(m, name), encoder())), *on_labels)
+            for name in ("BilinearCompatibility", "ESZSL", "SAE")
+        },
+        "DualEncoder": Row(lambda: unlabelled(m.DualEncoder(encoder(), network(5, DIM))), *pairs(shape=shape)),
+        "PseudoLabel": Row(
+            lambda: compiled(m.PseudoLabel(encoder(), head(), threshold=0.4)), *few_and_one_view(shape=shape)
+        ),
+        "PiModel": Row(lambda: compiled(m.PiModel(encoder(), head())), *few_and_many(shape=shape)),
+        "MeanTeacher": Row(lambda: compiled(m.MeanTeacher(encoder(), head())), *few_and_many(shape=shape)),
+        "FixMatch": Row(
+            lambda: compiled(m.FixMatch(encoder(), head(), threshold="free", alignment=True)),
+            *few_and_many(shape=shape),
+        ),
+        "MixMatch": Row(lambda: compiled(m.MixMatch(encoder(), head())), *few_and_many(shape=shape), draws=True),
     }
 
 

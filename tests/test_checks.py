@@ -128,7 +128,11 @@ def filling_in():
 
 
 def describing():
-    return {"encoder": dense(8, 4), "descriptions": {"a": [[1.0] * 8], "b": [[0.0] * 8]}}
+    return {"encoder": dense(8, 4), "descriptions": {"a": [[1.0] * 8], "b": [[-1.0] * 8]}}
+
+
+def attributed():
+    return {"encoder": dense(8, 4), "projector": dense(4, 2), "descriptions": {"a": [1.0, 0.0], "b": [0.0, 1.0]}}
 
 
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a"]
@@ -252,7 +256,22 @@ CONSTRUCTORS = {
         [],
         [],
     ),
-    models.LabelDescriptions: (describing, [], ["temperature"], [], []),
+    models.LabelDescriptions: (describing, [], ["temperature"], [], ["centred"]),
+    models.BilinearCompatibility: (attributed, [], [], [], ["centred"]),
+    models.ESZSL: (attributed, [], [], [], ["centred"]),
+    models.SAE: (attributed, [], [], [], ["centred"]),
+    models.DualEncoder: (
+        lambda: {"encoder": dense(8, 4), "describer": dense(5, 4)},
+        [],
+        ["temperature"],
+        ["chunk_size"],
+        ["pairwise"],
+    ),
+    models.PseudoLabel: (pair, ["pseudo_label_weight"], ["threshold"], [], []),
+    models.PiModel: (pair, ["consistency_weight"], [], [], []),
+    models.MeanTeacher: (pair, ["consistency_weight", "momentum"], [], [], []),
+    models.FixMatch: (pair, ["consistency_weight"], ["sure_enough", "momentum"], [], ["threshold", "alignment"]),
+    models.MixMatch: (pair, ["guess_weight"], ["temperature", "mixing"], [], []),
     layers.WordPiece: (
         lambda: {"vocabulary": VOCABULARY},
         [],
@@ -276,6 +295,9 @@ CONSTRUCTORS = {
     schedules.DannRamp: (lambda: {"steps": 10}, [], ["steps", "peak", "gamma"], [], []),
     schedules.LinearRamp: (lambda: {"steps": 10}, [], ["steps", "start", "end"], [], []),
     schedules.CosineRamp: (lambda: {"steps": 10}, [], ["steps", "start", "end"], [], []),
+    losses.DeViSE: (NOTHING, [], ["margin"], [], []),
+    losses.SJE: (NOTHING, [], ["margin"], [], []),
+    losses.ALE: (NOTHING, [], ["margin"], [], []),
     losses.DistillationLoss: (NOTHING, [], ["temperature"], [], []),
     losses.MMD: (NOTHING, [], ["factors"], [], ["unbiased"]),
     losses.CORAL: (NOTHING, [], [], [], ["normalize"]),
@@ -313,6 +335,7 @@ def test_constructors_say_what_is_wrong(constructor, argument, wrong):
 def test_every_constructor_is_here():
     """A new model, layer, schedule, loss or optimizer has to state its arguments above."""
     others = {"target_terms", "tasks", "rows_dtype", "logits", "projector"}  # in tests of their own
+    others |= {"describer", "seen", "rows", "average"}
     elsewhere = {"SharedEncoder", "SoftSharing", "CrossStitch", "MixtureOfExperts", "ProgressiveExtraction"}
     for room in (models, layers, schedules, losses, kt.optimizers):
         for name in getattr(room, "__all__", dir(room)):

@@ -200,6 +200,24 @@ def domain_views(draw, loss):
 
 
 @st.composite
+def few_and_many(draw, loss, views=("_weak", "_strong")):
+    rows, many = draw(sizes), draw(sizes)
+    (few, bad_few), (y, bad_y) = draw(inputs(rows, name="labelled|[Ii]nput")), draw(targets(loss, (rows,)))
+    each = {f"unlabelled{view}": draw(inputs(many, name="labelled|[Ii]nput")) for view in views}
+    wrong = joined(bad_few, bad_y, *(bad for _, bad in each.values()))
+    return Batch({"labelled": few, **{name: x for name, (x, _) in each.items()}}, y, wrong)
+
+
+@st.composite
+def pairs(draw, loss):
+    rows = draw(sizes)
+    (image, bad), (said, bad_said) = (draw(inputs(rows, name="image|description|[Ii]nput")) for _ in range(2))
+    y = draw(st.none() | labels_of((rows,), 4)) if draw(st.booleans()) else None
+    few = "at least 2 examples" if rows < 2 else None
+    return Batch({"image": image, "description": said}, y, joined(bad, bad_said, few, None if y is None else "labels"))
+
+
+@st.composite
 def target_alone(draw, loss):
     rows = draw(sizes)
     x, bad = draw(inputs(rows, name="target|[Ii]nput", scales=(1.0, 3.0)))  # of near ties float32 makes other labels
@@ -413,6 +431,47 @@ def make_l2sp(outputs):
     START[id(model)] = [weights(pretrained)[0]]
     pretrained.layers[0].kernel.assign_add(np.full((FEATURES, DIM), 0.1))  # it has moved since
     return model
+
+
+def bilinear(model, x, y, loss):
+    vectors = np.concatenate([np.asarray(rows) for rows in model.descriptions.values()]).astype("float64")[:CLASSES]
+    z = run(chain(model.encoder, model.projector), x)
+    z, vectors = (oracles.unit(part) if model.cosine else part for part in (z, vectors))
+    return {"task": (1.0, loss.value(real(y), z @ vectors.T))}
+
+
+def dual_encoder(model, x, y, loss):
+    z, said = (
+        oracles.unit(run(*given)) for given in ((model.encoder, x["image"]), (model.describer, x["description"]))
+    )
+    scores, places = z @ said.T / 0.07, np.arange(len(z))
+    return {"contrast": (1.0, np.mean([oracles.sparse(places, part) for part in (scores, scores.T)]))}
+
+
+def few_labels(consistency, name="consistency", weight=1.0):
+    def terms(model, x, y, loss):
+        found = predictions(model, x)
+        task = loss.value(real(y), found.pop("labelled"))
+        return {"task": (1.0, task), name: (weight, consistency(model, x, *map(oracles.softmax, found.values())))}
+
+    return terms
+
+
+def pseudo_label(model, x, p):
+    return np.mean((p.max(-1) > 0.5) * -np.log(p.max(-1)))
+
+
+def squared_difference(model, x, weak, strong):
+    return ((weak - strong) ** 2).sum(-1).mean()
+
+
+def by_teacher(model, x, weak, strong):
+    return squared_difference(model, x, oracles.softmax(run(chain(*model.served), x["unlabelled_weak"])), strong)
+
+
+def fixmatch(model, x, weak, strong):
+    told = strong[np.arange(len(weak)), weak.argmax(-1)]
+    return np.mean((weak.max(-1) >= 0.5) * -np.log(told))
 
 
 def setfit(model, x, y, loss):
@@ -714,6 +773,37 @@ METHODS = {
     ),
     "SetFit": Method(lambda n: m.SetFit(encoder(), 4), texts, setfit, (None,)),
     "LabelDescriptions": Method(lambda n: contract.described(encoder()), plain, label_descriptions, ("sparse",)),
+    **{
+        name: Method(
+            lambda n, name=name: contract.attributed(getattr(m, name), encoder()), plain, bilinear, ("sparse",)
+        )
+        for name in ("BilinearCompatibility", "ESZSL", "SAE")
+    },
+    "DualEncoder": Method(lambda n: m.DualEncoder(encoder(), encoder()), pairs, dual_encoder, (None,)),
+    "PseudoLabel": Method(
+        lambda n: m.PseudoLabel(encoder(), head(n), threshold=0.5),
+        lambda loss: few_and_many(loss, ("",)),
+        few_labels(pseudo_label, "pseudo_label"),
+        ("sparse", "categorical"),
+    ),
+    "PiModel": Method(
+        lambda n: m.PiModel(encoder(), head(n)),
+        few_and_many,
+        few_labels(squared_difference, weight=10.0),
+        ("sparse", "categorical"),
+    ),
+    "MeanTeacher": Method(
+        lambda n: m.MeanTeacher(encoder(), head(n)),
+        few_and_many,
+        few_labels(by_teacher, weight=10.0),
+        ("sparse", "categorical"),
+    ),
+    "FixMatch": Method(
+        lambda n: m.FixMatch(encoder(), head(n), sure_enough=0.5),
+        few_and_many,
+        few_labels(fixmatch),
+        ("sparse", "categorical"),
+    ),
     "MAE": Method(lambda n: m.MAE(*contract.vit()), images, mae, (None,)),
     "Inpainting": Method(lambda n: m.Inpainting(*contract.image_networks()), images, inpainting, (None,)),
 }
@@ -761,6 +851,7 @@ def step(model, batch, terms, train=None):
 
 def test_every_public_method_is_drawn():
     rest = {*contract.ARCHITECTURES, *contract.OF_TOKENS}  # of tasks below, and of tokens in tests of their own
+    rest |= {"MixMatch"}  # which mixes at random, in tests of its own
     assert set(METHODS) | rest == set(contract.METHODS)
 
 

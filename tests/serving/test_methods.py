@@ -19,7 +19,9 @@ EMBED = {"serving_default", "embed"}
 ADAPT = {"serving_default", "adapt_and_classify"}
 EPISODES = {**dict.fromkeys(("MAML", "ANIL", "Reptile"), ADAPT), "MatchingNetwork": {*EMBED, "classify_episode"}}
 EPISODES["PrototypicalNetwork"] = {*EMBED, "classify_episode", "prototypes", "merge", "classify"}
-EPISODES["LabelDescriptions"] = {*EMBED, "embed_class", "score", "score_all"}
+EPISODES |= dict.fromkeys(
+    ("LabelDescriptions", "BilinearCompatibility", "ESZSL", "SAE"), {*EMBED, "embed_class", "score", "score_all"}
+)
 TASKS = {"serving_default", "whole", "half"}
 
 

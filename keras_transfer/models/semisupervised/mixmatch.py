@@ -49,7 +49,7 @@ class MixMatch(SemiSupervised):
 
     streams = ("labelled", "unlabelled_weak", "unlabelled_strong")
 
-    def __init__(self, encoder, head, guess_weight=50.0, temperature=0.5, mixing=0.75, **kwargs):
+    def __init__(self, encoder, head, guess_weight=10.0, temperature=0.5, mixing=0.75, **kwargs):
         guess_weight = check_weight(guess_weight, "guess_weight")
         super().__init__({"task": 1.0, "guess": guess_weight}, encoder, head, **kwargs)
         self.guess_weight, self.temperature = guess_weight, check_temperature(temperature)

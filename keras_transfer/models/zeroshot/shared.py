@@ -6,6 +6,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_transfer import keras_internals
+from keras_transfer.batches import check_inputs, check_labels
 from keras_transfer.checks import check_finite, check_flag, check_integer, check_number
 from keras_transfer.layers.prototypes import ABSENT
 from keras_transfer.losses.checks import check_temperature
@@ -133,6 +135,11 @@ class DescribedClasses(TransferModel):
     def loss_terms(self, x, y, outputs, sample_weight=None):
         """Returns `task`."""
         return {"task": self.task_loss(y, outputs[PREDICTION], sample_weight)}
+
+    def check_data(self, x=None, y=None, *_, **__):
+        """Checks arrays that `fit` and the like are called with."""
+        check_inputs(x, self.layers)
+        check_labels(y, whole=keras_internals.reads_class_numbers(self.loss), classes=len(self.descriptions))
 
     def check_training_data(self, x=None, y=None, *_, **__):
         """Refuses labels of classes that are not seen in training."""
