@@ -90,9 +90,8 @@ def garment_views():
     strong = [
         layers.RandomFlip("horizontal"),
         layers.RandomTranslation(0.1, 0.1, **black),
-        layers.RandomRotation(0.05, **black),
-        layers.RandomZoom(0.2, **black),
-        kt.layers.RandomGamma(),
+        layers.RandomRotation(0.03, **black),
+        layers.RandomZoom(0.15, **black),
         layers.RandomErasing(0.5, scale=(0.02, 0.2), value_range=(0, 255)),
     ]
     return Views(weak), Views(strong)

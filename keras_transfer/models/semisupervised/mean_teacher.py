@@ -14,7 +14,7 @@ class MeanTeacher(SemiSupervised):
 
     task        = loss(y, head(encoder(labelled)))
     consistency = mean over unlabelled rows of |softmax(student(strong)) - softmax(teacher(weak))|^2
-    teacher     = momentum * teacher + (1 - momentum) * student, after each step
+    teacher     = momentum * teacher + (1 - momentum) * student, in each step, before the student moves
     total       = task + consistency_weight * consistency
 
     The teacher has no gradient, drops nothing and has its own BatchNormalization statistics, from its own passes over

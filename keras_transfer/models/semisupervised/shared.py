@@ -1,6 +1,5 @@
 """What semi-supervised methods share: one pass over labelled and unlabelled rows, what is logged, and a warning."""
 
-import inspect
 import warnings
 
 import keras
@@ -77,15 +76,13 @@ class SemiSupervised(TransferModel):
         same = ops.equal(ops.argmax(first, axis=-1), ops.argmax(second, axis=-1))
         self.log("agreement", ops.mean(ops.cast(all_rows(same), "float32")))
 
-    def check_training_data(self, *args, **kwargs):
+    def check_training_data(self, x=None, *_, epochs=1, steps_per_epoch=None, **__):
         """Warns of averages of BatchNormalization that cannot follow in as few steps as are asked for."""
-        given = inspect.signature(keras.Model.fit).bind_partial(self, *args, **kwargs).arguments
-        steps = given.get("steps_per_epoch")
-        if steps is None and hasattr(given.get("x"), "cardinality"):
-            steps = int(given["x"].cardinality())
-        if steps is None or steps < 1:
+        if steps_per_epoch is None and hasattr(x, "cardinality"):
+            steps_per_epoch = int(x.cardinality())
+        if steps_per_epoch is None or steps_per_epoch < 1:
             return
-        steps *= given.get("epochs", 1)
+        steps = steps_per_epoch * epochs
         slow = {
             layer.momentum
             for network in (self.encoder, self.head)

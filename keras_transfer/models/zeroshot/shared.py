@@ -53,7 +53,7 @@ class DescribedClasses(TransferModel):
         self, encoder, descriptions, projector, describer, seen=None, temperature=1.0, centred=False, **kwargs
     ):
         networks = {"encoder": encoder, "projector": projector, "describer": describer}
-        networks = {name: network for name, network in networks.items() if network is not None}
+        networks = {name: part for name, part in networks.items() if part is not None or name == "encoder"}
         check_networks(**networks)
         super().__init__({"task": 1.0}, **kwargs)
         for name in ("encoder", "describer"):
