@@ -13,6 +13,8 @@ VERBS = {  # the recipe of each verb, and what it does
     "multi-task": ("train_table", "several kinds of labels of the same rows or pictures"),
     "classify-text": ("classify_text", "texts, from a few labels of your classes or from none"),
     "pretrain-text": ("pretrain_text", "many texts, few of them labelled"),
+    "zero-shot": ("recognise_unseen", "classes never seen, from attributes or words"),
+    "few-labels": ("learn_from_few", "few labels and many rows without, stage by stage"),
     "choose": ("choose_backbone", "which backbone, and which of these ways, pays for your pictures"),
     "export": ("export_model", "from a .keras file to a SavedModel that TF Serving loads, verified"),
     "verify": ("verify_model", "a SavedModel against the .keras file that it was made from"),
@@ -50,7 +52,7 @@ def main(arguments=None):
 def _usage():
     verbs = [f"  {verb:<15}{what}" for verb, (_, what) in VERBS.items()]
     head = ["usage: keras-transfer <verb> [options]", "", "Transfer learning, from your own data to a served model."]
-    more = ["`keras-transfer <verb> --help` teaches the options. Without data of yours the first eight run on theirs."]
+    more = ["`keras-transfer <verb> --help` teaches the options. Without data of yours the first ten run on theirs."]
     return "\n".join([*head, "", *verbs, "", *more])
 
 

@@ -57,7 +57,7 @@ def export(
       too, takes `support`, `labels` and `query` to `logits` (queries, ways), `probabilities` and `class_id`, where
       `classes` or `outputs` state that. Otherwise `adapt_and_predict` takes `support`, `labels`, or for a regression
       `targets` (rows, outputs), and `query` to `prediction`. The gradient steps are part of the graph.
-    - Of `LabelDescriptions` `serving_default` answers by the stored classes, and by -1 and "" for unknown ones;
+    - Of zero-shot models `serving_default` answers by the stored classes, and by -1 and "" for unknown ones;
       `embed_class` takes descriptions of one class to `class_vector` (1, dim), and `score` and `score_all` answer by
       `classes` of the request, a matrix for each row or one for all; `kt.serving.add_classes` stores more.
     - Of `kt.models.adabn_by_request` `adapt_and_predict` answers as `serving_default` does, BatchNormalization by the

@@ -22,6 +22,7 @@ def figures(results):
     parts = (
         *(_gains, _set_up, _protocols, _adaptation_steps, _adapting, _finetuning),
         *(_maml, _hidden_patches, _pretraining, _tasks, _choosing, _continual, _text),
+        *(_zero_shot, _semi_supervised),
     )
     return {name: text for part in parts for name, text in part(results)}
 
@@ -179,6 +180,22 @@ def _text(results):
             yield f"text.{case}.{arm}", f"{100 * means[report['metric']]:.1f}"
             yield f"text.{case}.{arm}.accuracy", f"{100 * means['accuracy']:.1f}"
             yield f"text.{case}.{arm}.seconds", f"{means['seconds']:.0f}"
+
+
+def _zero_shot(results):
+    yield "zero_shot.eszsl_seconds", f"{_read(results, 'zero_shot_costs')['seconds']['eszsl']:.0f}"
+    yield "zero_shot.cpp", f"{max(_read(results, 'zero_shot').values()):.0e}"
+    for case, report in records(results / "recognise_unseen"):
+        for arm, means in report["means"].items():
+            for metric, value in means.items():
+                yield f"zero_shot.{case}.{arm}.{metric}", f"{100 * value:.1f}"
+
+
+def _semi_supervised(results):
+    yield "semi_supervised.ratio", f"{_read(results, 'semi_supervised_costs')['ratio']['ratio']:.2f}"
+    for case, report in records(results / "learn_from_few"):
+        for arm, means in report["means"].items():
+            yield f"few.{case}.{arm}", f"{100 * means['accuracy']:.1f}"
 
 
 def _choosing(results):

@@ -6,13 +6,15 @@ import statistics
 from typing import NamedTuple
 
 import keras_transfer as kt
-from keras_transfer.recipes.tables.rows import CONTINUAL, METHODS, TEXT, records, verdict
+from keras_transfer.recipes.tables.rows import CONTINUAL, METHODS, SEMI, TEXT, ZERO_SHOT, records, verdict
 
 FAMILIES = {
     "adaptation": "Domain adaptation",
     "finetuning": "Fine-tuning with few labels",
     "self_supervised": "Encoders from unlabelled images",
     "text": "Texts, few labels or none",
+    "zero_shot": "Classes never seen",
+    "semi_supervised": "Few labels and many rows without",
     "multitask": "Several tasks in one encoder",
     "continual": "One domain after another",
     "weightings": "Weightings of two tasks",
@@ -37,11 +39,24 @@ CASES = {
     **{f"{data}_{n}": f"{name}, {n} labels a class" for data, name in TEXTS.items() for n in (8, 64)},
     "sentences_tweets": "sentences to tweets",
     "tweets_sentences": "tweets to sentences",
+    "glyphs_styles_generalised": "letters in other fonts",
+    "glyphs_family": "letters in another family",
+    "emoji_random": "emoji",
+    "emoji_style": "emoji in another style",
+    "emoji_subcategories": "emoji of other kinds",
+    "fashion_mnist_10_scratch": "garments, 10 labels a class, new encoder",
+    "mnist_10_scratch": "digits, 10 labels a class, new encoder",
+    "fashion_mnist_10": "garments, 10 labels a class, stages",
+    "fashion_mnist_60": "garments, 60 labels a class, stages",
+    "pacs_10": "paintings, 10 labels a class, features",
     "digits": "printed, then handwritten digits",
 }
 ARMS = {
     **METHODS,
     **CONTINUAL,
+    **SEMI,
+    **ZERO_SHOT,
+    "student": "student",
     **{arm: TEXT[arm] for arm in ("descriptions", "setfit", "lora", "full")},
     "tuned": "chosen by cross-validation",
     "half": "upper half",
@@ -98,6 +113,10 @@ def measured(results):
             yield from _gains({**report, "gains": kept}, "self_supervised", f"{case}, {labels}")
     for case, record in records(results / "classify_text"):
         yield from _gains(record, "text", case)
+    for case, record in records(results / "recognise_unseen"):
+        yield from _gains(record, "zero_shot", case)
+    for case, record in records(results / "learn_from_few"):
+        yield from _gains(record, "semi_supervised", case)
     for case, record in records(results / "train_tasks"):
         for task, report in record["reports"].items():
             for gain in _gains(report, "multitask", case):

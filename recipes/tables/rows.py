@@ -49,6 +49,23 @@ CONTINUAL = {
     "gdumb": "GDumb",
 }
 
+ZERO_SHOT = {
+    "eszsl": "ESZSL",
+    "sae": "SAE",
+    "bilinear": "bilinear, softmax",
+    "dual": "dual encoder, names",
+    "words": "bilinear, names, end to end",
+}
+SEMI = {
+    "twin": "supervised twin",
+    "probe": "regression on features",
+    "fine_tune": "LP-FT",
+    "fixmatch": "FixMatch",
+    "mean_teacher": "mean teacher",
+    "pseudo_label": "Pseudo-Label",
+    "pi_model": "Pi-model",
+    "mixmatch": "MixMatch",
+}
 TEXT = {
     "tf_idf": "tf-idf, regression",
     "scratch": "from scratch",
@@ -393,6 +410,46 @@ def choose_backbones(results):
         yield row(case, *told, *arms, *behind)
 
 
+def recognise_unseen(results):
+    """Classes that no training showed, told among themselves."""
+    yield from header("case", "arm", "accuracy", "among five", "gain", "verdict")
+    for case, report in records(results / "recognise_unseen"):
+        for arm in report["runs"]:
+            cells = [spread_of(report, arm, metric) for metric in ("unseen_accuracy", "top_5_accuracy")]
+            yield row(case, ZERO_SHOT[arm], *cells, *_told(report, arm))
+
+
+def generalised(results):
+    """Seen and unseen classes told from all."""
+    kinds = ("plain", "penalty", "gate", "oracle")
+    names = ("H", "H, penalty", "H, gate", "H, oracle's penalty")
+    yield from header("case", "arm", "U", "S", *names, "U, penalty", "S, penalty", "AUSUC")
+    for case, report in records(results / "recognise_unseen"):
+        for arm in report["runs"] if "plain_seen_accuracy" in report["means"][next(iter(report["runs"]))] else ():
+            sides = [spread_of(report, arm, f"plain_{side}_accuracy") for side in ("unseen", "seen")]
+            each = [spread_of(report, arm, f"{kind}_harmonic_accuracy") for kind in kinds]
+            after = [spread_of(report, arm, f"penalty_{side}_accuracy") for side in ("unseen", "seen")]
+            yield row(case, ZERO_SHOT[arm], *sides, *each, *after, spread_of(report, arm, "curve_accuracy"))
+
+
+def learn_from_few(results):
+    """Few labels, stage by stage, over the better of the supervised twin and a regression on features."""
+    yield from header("case", "arm", "accuracy", "seconds", "gain", "verdict", "over the stage before")
+    for case, report in records(results / "learn_from_few"):
+        before = {one["stage"]: one for one in report["extra"]["stages"]}
+        for arm in report["runs"]:
+            seconds = f"{report['means'][arm]['seconds']:.0f}"
+            over = interval(before[arm]["over_before"]) + f" {before[arm]['before']}" if arm in before else ""
+            cells = (spread_of(report, arm, "accuracy"), seconds)
+            yield row(case, SEMI.get(arm, arm), *cells, *_told(report, arm), over)
+
+
+def _told(report, arm):
+    if arm == report["baseline"]:
+        return "", "baseline"
+    return (interval(report["gains"][arm]), verdict(report, arm)) if arm in report["gains"] else ("", "")
+
+
 def commands(results):
     """What each verb of the command takes on real pictures and rows."""
     yield from header("run", "minutes of a core", "largest difference")
@@ -412,6 +469,7 @@ TABLES = {
         *(train_tasks, train_table, balance_tasks, choose_backbones),
         *(learn_tasks, learn_domains),
         *(classify_text, pretrain_text, several_text_tasks),
+        *(recognise_unseen, generalised, learn_from_few),
     )
 }
 

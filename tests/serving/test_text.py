@@ -69,7 +69,10 @@ def test_classes_of_a_request(described):
     model, first, _ = described
     served = tf.saved_model.load(str(first)).signatures
     vectors = np.concatenate(
-        [served["embed_class"](text=tf.constant(d))["class_vector"] for d in [*DESCRIPTIONS.values(), *NUMBER.values()]]
+        [
+            served["embed_class"](descriptions=tf.constant(d))["class_vector"]
+            for d in [*DESCRIPTIONS.values(), *NUMBER.values()]
+        ]
     )
     text = tf.constant(TEXTS[:4])
     expected = model.grow(NUMBER).predict(text, verbose=0)
@@ -107,7 +110,7 @@ def test_classes_that_are_none(described, more, message):
 def test_exports_of_others(tmp_path):
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
     kt.export(model, tmp_path / "model", np.zeros((4, 2), "float32"), verify=False)
-    with pytest.raises(ValueError, match="an export of `LabelDescriptions`; received .* without the signatures"):
+    with pytest.raises(ValueError, match="an export of a zero-shot model; received .* without the signatures"):
         kt.serving.add_classes(tmp_path / "model", NUMBER)
     with pytest.raises(FileNotFoundError):
         kt.serving.add_classes(tmp_path / "nothing", NUMBER)
