@@ -14,6 +14,7 @@ from keras_transfer.recipes.pretrain_images import build_encoder
 
 DATA = ("glyphs", "fashion_mnist", "mnist", "pacs")
 FASHION = ("top", "trousers", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot")
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 VIEWS = 4  # weak, and as many strong ones, of each row whose features are kept
 STUDENT = 14  # filters of the first convolution of a student
 
@@ -43,7 +44,7 @@ class Pictures:
     def __init__(self, data):
         self.case, self.encoder = data, None
         if data == "glyphs":
-            self.names = tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+            self.names = tuple(LETTERS)
             wide = kt.datasets.Jitter(rotation=20.0, shear=0.4, scale=0.25, translation=0.1)
             parts = [kt.datasets.glyphs(self.names, n, jitter=wide, seed=i)[:2] for i, n in enumerate((20_000, 5000))]
         elif data == "mnist":

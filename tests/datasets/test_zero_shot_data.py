@@ -1,5 +1,6 @@
 """Letters with attributes, emoji, tables of attributes, the files of Xian et al., and names of ImageNet."""
 
+import importlib
 import io
 import json
 import tarfile
@@ -9,7 +10,6 @@ import pytest
 from scipy.io import savemat
 
 import keras_transfer as kt
-from keras_transfer.datasets import emoji as emoji_module
 
 
 def test_letters_have_what_unicode_says():
@@ -59,7 +59,8 @@ def test_emoji_from_the_package(tmp_path, monkeypatch):
             member.size = len(content)
             archive.addfile(member, io.BytesIO(content))
     monkeypatch.delenv("KERAS_TRANSFER_DATA", raising=False)
-    monkeypatch.setattr(emoji_module, "fetch", lambda *_: tmp_path / "package.tgz")
+    module = importlib.import_module("keras_transfer.datasets.emoji")  # its name is that of the function too
+    monkeypatch.setattr(module, "fetch", lambda *_: tmp_path / "package.tgz")
     found = kt.datasets.emoji("google", image_size=16)
     assert found.names == ("red heart", "blue heart") and found.images.shape == (2, 16, 16, 3)
     assert found.images[0, 8, 8].tolist() == [255, 0, 0] and found.images[1].min() == 255  # transparent is white
