@@ -86,16 +86,10 @@ class Pictures:
 
 def garment_views():
     """Returns the layers of weak and of strong views of grey pictures on black, which may be mirrored."""
-    black = {"fill_mode": "constant", "fill_value": 0.0}
-    weak = [layers.RandomFlip("horizontal"), layers.RandomTranslation(0.07, 0.07, **black)]
-    strong = [
-        layers.RandomFlip("horizontal"),
-        layers.RandomTranslation(0.1, 0.1, **black),
-        layers.RandomRotation(0.03, **black),
-        layers.RandomZoom(0.15, **black),
-        layers.RandomErasing(0.5, scale=(0.02, 0.2), value_range=(0, 255)),
-    ]
-    return Views(weak), Views(strong)
+    shifted = layers.RandomTranslation(0.07, 0.07, fill_mode="constant", fill_value=0.0)
+    erased = layers.RandomErasing(0.5, scale=(0.02, 0.2), value_range=(0, 255))
+    parts = kt.layers.contrastive_views(28, 1, (0.3, 1.0))
+    return Views([layers.RandomFlip("horizontal"), shifted]), Views([parts, erased])
 
 
 class Views(keras.layers.Layer):

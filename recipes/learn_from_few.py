@@ -108,7 +108,7 @@ def supervised(config, data, network, few, rate, title):
 def semi(config, data, method, encoder, head, few, many, rate, title):
     """Trains a semi-supervised method from an encoder and a head; returns its history, and the model."""
     made = {
-        "fixmatch": lambda: kt.models.FixMatch(encoder, head, threshold="free", alignment=True, average=AVERAGE),
+        "fixmatch": lambda: kt.models.FixMatch(encoder, head, alignment=True, average=AVERAGE),
         "mean_teacher": lambda: kt.models.MeanTeacher(encoder, head, consistency_weight=ramp(config, 10.0)),
         "pseudo_label": lambda: kt.models.PseudoLabel(encoder, head, ramp(config, 1.0)),
         "pi_model": lambda: kt.models.PiModel(encoder, head, ramp(config, 10.0)),

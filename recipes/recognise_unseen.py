@@ -129,7 +129,7 @@ def dual(config, problem, scale, features, words, title):
         keras.Sequential([keras.Input(features.shape[1:]), scale, layers.Dropout(0.1), layers.Dense(256)]),
         keras.Sequential([keras.Input(words.shape[1:]), layers.Dense(256)]),
     ]
-    size = min(2 * config.batch_size, len(problem.seen_names))
+    size = min(2 * config.batch_size, len(np.unique(problem.train[1])))
     steps, epochs = max(1, len(features) // size), config.head_epochs
     stream = kt.streams.described(features, said, problem.train[1], size, steps, seed=0)
     model = compiled(kt.models.DualEncoder(*towers), epochs * steps, config.head_rate, config.decay)
