@@ -39,6 +39,7 @@ class Pictures:
         test: pair of pictures and labels.
         weak: layer of views that change little; `strong`: of such that change much; `views`: for the pretraining.
         encoder: None: it is not pretrained.
+        excluded: pictures that may not be among those without a label.
     """
 
     def __init__(self, data):
@@ -56,7 +57,7 @@ class Pictures:
         known = {row.tobytes() for row in self.test[0]}
         apart = np.array([row.tobytes() not in known for row in self.x])
         self.x, self.y = self.x[apart], self.y[apart]
-        self.classes, self.shape = len(self.names), self.x.shape[1:]
+        self.classes, self.shape, self.excluded = len(self.names), self.x.shape[1:], self.test[0]
         if data == "fashion_mnist":
             self.weak, self.strong = garment_views()
         else:
@@ -72,12 +73,9 @@ class Pictures:
         encoder = build_encoder(self.shape, STUDENT, momentum=0.9)
         return encoder, keras.Sequential([keras.Input(encoder.output_shape[1:]), layers.Dense(self.classes)])
 
-    def probe(self, few, encoder):
-        """Returns the encoder and the head of a tuned regression on its features, or None without an encoder."""
-        if encoder is None:
-            return None
-        features = encoder.predict(few[0], verbose=0)
-        return encoder, kt.metrics.probe_head(kt.metrics.tuned_probe(features, few[1])[0])
+    def as_they_are(self, rows):
+        """Returns rows without a view."""
+        return rows
 
     def served(self, model):
         """Returns the model to export, and inputs as clients send them."""
@@ -121,32 +119,27 @@ class Features:
 
     def __init__(self, case, names, rows, test, backbone, requests):
         self.case, self.names, (self.x, self.y), self.test = case, names, rows, test
-        self.classes, self.encoder, self.views = len(names), None, None
+        self.classes, self.views, self.excluded = len(names), None, None
         self.backbone, self.requests = backbone, requests
         self.weak, self.strong = OneOf(0, 1 + VIEWS), OneOf(1 + VIEWS, VIEWS)
+        self.encoder = self.new_encoder()
 
     def new_encoder(self):
-        """Returns a new network from features to features."""
+        """Returns what stands before the head: features are scaled, and some dropped in training."""
         scale = layers.Normalization()
         scale.adapt(self.x[:, 0])
-        hidden = [layers.Dense(256, activation="relu"), layers.Dropout(0.3)]
-        return keras.Sequential([keras.Input(self.x.shape[2:]), scale, *hidden])
+        return keras.Sequential([keras.Input(self.x.shape[2:]), scale, layers.Dropout(0.2)])
 
     def student(self):
-        """Returns encoder and head of a student: one layer on the features."""
-        scale = layers.Normalization()
-        scale.adapt(self.x[:, 0])
-        identity = keras.Sequential([keras.Input(self.x.shape[2:]), scale])
-        return identity, keras.Sequential([keras.Input(self.x.shape[2:]), layers.Dense(self.classes)])
+        """Returns None: what trains is one layer already."""
 
-    def probe(self, few, encoder):
-        """Returns the identity and the head of a tuned regression on the features."""
-        identity = keras.Sequential([keras.Input(self.x.shape[2:]), layers.Identity()])
-        return identity, kt.metrics.probe_head(kt.metrics.tuned_probe(few[0][:, 0], few[1])[0])
+    def as_they_are(self, rows):
+        """Returns the features of rows without a view."""
+        return rows[:, 0]
 
     def served(self, model):
         """Returns the model to export, with the backbone before it, and inputs as clients send them."""
-        return keras.Sequential([self.backbone, model]), self.requests
+        return keras.Model(self.backbone.inputs, model(self.backbone.outputs[0])), self.requests
 
 
 class OneOf(keras.layers.Layer):

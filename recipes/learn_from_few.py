@@ -22,7 +22,13 @@ from keras_transfer.recipes.pretrain_images import build_encoder, mlp
 
 STAGES = ("pretrain", "fine_tune", "semi", "distil")
 LOGGED = ("share_sure", "pseudo_label_entropy", "agreement", "task_term")
-EPOCH, AVERAGE, MARGIN = 100, 0.99, 0.01  # steps, of weights, of accuracies: what counts as no difference
+RATIO, EPOCH = 4, 100  # unlabelled rows for each labelled one; steps of what `fit` calls an epoch
+AVERAGE, MARGIN = 0.99, 0.01  # what averages of weights keep; a difference of accuracies that counts as none
+    4,
+    100,
+    0.99,
+    0.01,
+)  # unlabelled rows for one, steps, of weights, of accuracies: what counts as no difference
 METHODS = ("fixmatch", "mean_teacher", "pseudo_label", "pi_model", "mixmatch")
 
 
@@ -117,8 +123,9 @@ def semi(config, data, method, encoder, head, few, many, rate, title):
     model = compiled(made[method](), rate, config.steps)
     size, steps = rows_in_batch(config, data), min(config.steps, EPOCH)
     strong = None if method == "pseudo_label" else data.strong
+    ratio = max(1, min(RATIO, len(many) // size))
     stream = kt.streams.labelled_and_unlabelled(
-        few, many, data.weak, strong, size, steps=steps, classes=data.classes, exclude=data.test[0], seed=0
+        few, many, data.weak, strong, size, ratio, steps=steps, classes=data.classes, exclude=data.excluded, seed=0
     )
     return fit(config, model, stream, title), model
 
@@ -161,22 +168,20 @@ def one_draw(config, data, encoder, seed):
 
     def anew(pretrained=None):
         keras.utils.set_random_seed(seed)
-        encoder, head = data.new_encoder(), None
+        encoder = data.new_encoder()
         if pretrained is not None:
             encoder.set_weights(pretrained.get_weights())
-        return encoder, head or keras.Sequential([keras.Input(encoder.output_shape[1:]), layers.Dense(data.classes)])
+        return encoder, keras.Sequential([keras.Input(encoder.output_shape[1:]), layers.Dense(data.classes)])
 
     twin = supervised(config, data, keras.Sequential(list(anew())), few, config.learning_rate, f"twin, seed {seed}")
     done("twin", twin)
-    probe = data.probe(few, encoder)
-    if probe is not None:
-        network, head = probe
-        done("probe", keras.Sequential([network, head]))
-    rate = config.learning_rate
-    now = anew()
+    now, rate = anew(encoder), config.learning_rate
     if encoder is not None:
-        now, rate = anew(encoder), config.learning_rate / 4
-        now[1].set_weights(probe[1].get_weights())
+        rate = config.learning_rate / 4
+        features = encoder.predict(data.as_they_are(few[0]), verbose=0)
+        head = kt.metrics.probe_head(kt.metrics.tuned_probe(features, few[1])[0])
+        now[1].set_weights(head.get_weights())
+        done("probe", keras.Sequential([encoder, head]))
     if "fine_tune" in config.stages:
         tuned = keras.Sequential(list(now))
         supervised(config, data, tuned, few, rate, f"fine_tune, seed {seed}")
@@ -191,7 +196,7 @@ def one_draw(config, data, encoder, seed):
         histories[method], model = semi(config, data, method, *parts, few, many, rate, f"{method}, seed {seed}")
         done(method, model)
         last = model if method == config.methods[0] else last
-    if "distil" in config.stages:
+    if "distil" in config.stages and data.student() is not None:
         keras.utils.set_random_seed(seed)
         teacher = keras.Sequential(list(last.served)) if isinstance(last, kt.TransferModel) else last
         student = distil(config, data, teacher, f"student, seed {seed}")
@@ -233,7 +238,7 @@ def main(config):
         config, "learn_from_few", f"{data.case}_{config.labels}{'_scratch' * ('pretrain' not in config.stages)}"
     )
     encoder = data.encoder
-    if encoder is None and "pretrain" in config.stages:
+    if encoder is None and "pretrain" in config.stages:  # otherwise it is pretrained already
         compute = functools.partial(pretrain, config, data.x, data.views)
         encoder = run.part("pretraining", compute, 0)[1]["encoder"]
     metrics, logs, kept = {}, {}, {}

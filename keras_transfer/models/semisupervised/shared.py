@@ -93,7 +93,7 @@ class SemiSupervised(TransferModel):
             warnings.warn(
                 f"Expected BatchNormalization whose averages follow within {steps} steps; received a momentum of "
                 f"{max(slow)}, which keeps {100 * max(slow) ** steps:.0f} % of where they began. Make the network "
-                "with a momentum of .9, or train longer.",
+                "with a smaller momentum, such as .9, or train longer.",
                 stacklevel=4,
             )
 
