@@ -24,11 +24,6 @@ STAGES = ("pretrain", "fine_tune", "semi", "distil")
 LOGGED = ("share_sure", "pseudo_label_entropy", "agreement", "task_term")
 RATIO, EPOCH = 4, 100  # unlabelled rows for each labelled one; steps of what `fit` calls an epoch
 AVERAGE, MARGIN = 0.99, 0.01  # what averages of weights keep; a difference of accuracies that counts as none
-    4,
-    100,
-    0.99,
-    0.01,
-)  # unlabelled rows for one, steps, of weights, of accuracies: what counts as no difference
 METHODS = ("fixmatch", "mean_teacher", "pseudo_label", "pi_model", "mixmatch")
 
 
