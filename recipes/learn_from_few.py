@@ -1,8 +1,20 @@
 """Few labels and many more pictures, or texts, without any: what each stage is worth on yours, and where to stop.
 
-python -m keras_transfer.recipes.learn_from_few
-python -m keras_transfer.recipes.learn_from_few --data fashion_mnist --stages pretrain fine_tune semi distil
-python -m keras_transfer.recipes.learn_from_few --data fashion_mnist --stages semi --methods fixmatch mean_teacher
+    python -m keras_transfer.recipes.learn_from_few
+    python -m keras_transfer.recipes.learn_from_few --data fashion_mnist --stages semi --methods fixmatch mean_teacher
+    python -m keras_transfer.recipes.learn_from_few --images photos --backbone applications:MobileNetV2
+
+Nothing is downloaded by default: rendered letters, 10 labels of each class, the rest without. `--stages`, any of them:
+`pretrain` learns an encoder by SimCLR, `fine_tune` trains it from a regression on its features (LP-FT), `semi` lets the
+rows without a label help, `distil` puts what was found into a student of less than a quarter of the parameters. Each
+stage is held against the one before and against the `twin`, which has the labels alone, with the same network, weak
+views, steps, rate and average of weights, on the same draws of labels; `probe` is the regression on pretrained
+features, its penalty chosen by cross-validation on the labels. No other label chooses anything.
+
+Of your own pictures, of PACS's paintings (`pacs`, which reads `KERAS_TRANSFER_DATA`) and of texts the features of a
+pretrained network are kept, of each row and of some views of it; one layer trains on them, and nothing is pretrained or
+distilled. About 40 minutes for letters on one core, 75 for Fashion-MNIST, 10 for PACS. Measured numbers:
+`results/learn_from_few/<case>.json`.
 """
 
 import dataclasses

@@ -27,6 +27,7 @@ from keras_transfer.datasets.near_duplicates import near_duplicates, thumbnails
 from keras_transfer.datasets.office_caltech import OFFICE_CALTECH_DOMAINS, office_caltech
 from keras_transfer.datasets.omniglot import omniglot, omniglot_runs
 from keras_transfer.datasets.pacs import PACS_CLASSES, PACS_DOMAINS, pacs
+from keras_transfer.datasets.prompts import PICTURE_PROMPTS, prompts
 from keras_transfer.datasets.sentences import SST_CLASSES, TWEET_CLASSES, sst, tweet_eval
 from keras_transfer.datasets.sinusoids import sinusoids
 from keras_transfer.datasets.trec import TREC_COARSE, TREC_FINE, Trec, trec
@@ -42,6 +43,7 @@ __all__ = [
     "OFFICE_CALTECH_DOMAINS",
     "PACS_CLASSES",
     "PACS_DOMAINS",
+    "PICTURE_PROMPTS",
     "SCRIPTS",
     "SST_CLASSES",
     "TREC_COARSE",
@@ -82,6 +84,7 @@ __all__ = [
     "omniglot_runs",
     "pacs",
     "printed_digits",
+    "prompts",
     "read_columns",
     "script_letters",
     "sinusoids",

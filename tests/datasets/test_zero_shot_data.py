@@ -123,6 +123,15 @@ def test_files_that_are_none(tmp_path):
         kt.datasets.xian_split(tmp_path)
 
 
+def test_prompts_say_each_name_in_every_sentence():
+    found = kt.datasets.prompts(["red heart", "zebra"])
+    assert list(found) == ["red heart", "zebra"] and all("zebra" in said for said in found["zebra"])
+    assert len(found["zebra"]) == len(set(found["zebra"])) == len(kt.datasets.PICTURE_PROMPTS)
+    for arguments in ((["a", "a"],), (["a"], ["a picture"]), ([" "],), (["a"], [])):
+        with pytest.raises(ValueError, match="names of classes, each once|templates with one"):
+            kt.datasets.prompts(*arguments)
+
+
 def test_names_that_imagenet_has():
     pytest.importorskip("keras_hub", reason="lists the classes")
     found = kt.datasets.imagenet_overlap(["zebra", "unicorn", "killer+whale", "tiger face"])
