@@ -1,7 +1,7 @@
 """Few labels and many more pictures, or texts, without any: what each stage is worth on yours, and where to stop.
 
     python -m keras_transfer.recipes.learn_from_few
-    python -m keras_transfer.recipes.learn_from_few --data fashion_mnist --stages semi --methods fixmatch mean_teacher
+    python -m keras_transfer.recipes.learn_from_few --data mnist --stages semi --methods fixmatch mean_teacher
     python -m keras_transfer.recipes.learn_from_few --images photos --backbone applications:MobileNetV2
 
 Nothing is downloaded by default: rendered letters, 10 labels of each class, the rest without. `--stages`, any of them:

@@ -15,7 +15,7 @@ IMAGE = (4, 4, 2)
 ALIKE = (  # whose operations others have too: that is enough where compiling takes long, on replicas and on JAX
     *("CDAN", "MDD", "Distillation", "MAS", "GDumb", "ICaRL", "ANIL", "MatchingNetwork", "SimSiam"),
     *("SoftSharing", "CrossStitch", "MixtureOfExperts", "LabelDescriptions", "DenoisingText"),
-    *("ESZSL", "SAE", "PseudoLabel", "PiModel"),
+    *("ESZSL", "SAE", "PseudoLabel", "PiModel", "MeanTeacher"),
 )
 
 

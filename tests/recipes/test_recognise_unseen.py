@@ -52,6 +52,37 @@ def test_unseen_letters_and_fonts_are_in_no_training(few_letters, monkeypatch):
     assert sorted(np.concatenate(together)) == sorted(names)
 
 
+@pytest.mark.parametrize("split", unseen_classes.SPLITS["emoji"])
+def test_emoji(data_folder, monkeypatch, split):
+    """Which rows train and test, of features that are the numbers of view, maker and class."""
+    makers = kt.datasets.EMOJI_STYLES
+    drawn = {style: kt.datasets.emoji(style, 16) for style in makers}
+    classes = len(drawn["twitter"].names)
+
+    def features_of(backbone, images, view):
+        maker = [np.array_equal(images, drawn[style].images) for style in makers].index(True)
+        return np.stack([np.full(classes, view), np.full(classes, maker), np.arange(classes)], axis=1)
+
+    monkeypatch.setattr(unseen_classes, "words_of", lambda texts: np.zeros((len(texts), 3)))
+    monkeypatch.setattr(unseen_classes, "features_of", features_of)
+    monkeypatch.setattr(kt.backbones, "load", lambda *_, **__: None)
+    settings = recognise_unseen.Config(data="emoji", split=split, image_size=16)
+    data = unseen_classes.load(settings)
+    problem = data.problem(settings, 0)
+    (x, y), (x_test, y_test) = problem.train, problem.test
+    np.testing.assert_array_equal(x[:, 2], y)
+    np.testing.assert_array_equal(x_test[:, 2], y_test)
+    assert set(y) == set(np.flatnonzero(problem.seen)) and set(y_test) == set(np.flatnonzero(~problem.seen))
+    assert set(x[:, 0]) == set(range(unseen_classes.VIEWS)) and set(x_test[:, 0]) == {0}
+    assert (set(x[:, 1]), set(x_test[:, 1])) == (({0}, {1}) if split == "style" else ({0, 1}, {0, 1}))
+    kinds = np.array([f"{c}: {s}" for c, s in zip(drawn["twitter"].categories, drawn["twitter"].subcategories)])
+    assert (split == "subcategories") == (not set(kinds[problem.seen]) & set(kinds[~problem.seen]))
+    rows = np.array([0, len(y_test) - 1])
+    shown = data.pictures(problem, rows)
+    expected = [drawn[makers[int(x_test[row, 1])]].images[y_test[row]] for row in rows]
+    np.testing.assert_array_equal(shown, expected)
+
+
 @pytest.fixture
 def catalogue(tmp_path):
     """Pictures of twelve classes, coloured by three attributes, a description of each, and of a class without any."""
