@@ -92,8 +92,7 @@ def compiled(model, rate, steps, average=False):
     """Returns a model compiled with Adam, whose rate falls to 0 as a cosine; `average`: of its weights, for a twin."""
     schedule = keras.optimizers.schedules.CosineDecay(rate, steps)
     optimizer = keras.optimizers.Adam(schedule, use_ema=average, ema_momentum=AVERAGE)
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(optimizer, None if isinstance(model, kt.models.SimCLR) else loss)
+    model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     return model
 
 
@@ -165,11 +164,11 @@ def one_draw(config, data, encoder, seed):
     known = np.flatnonzero(data.y >= 0)
     drawn = known[few_labels.draw(data.y[known], config.labels, seed)]
     few, many = (data.x[drawn], data.y[drawn]), np.delete(data.x, drawn, axis=0)
-    found, networks, histories, start = {}, {}, {}, time.perf_counter()
+    found, logs, start = {}, {}, time.perf_counter()
 
-    def done(arm, model, **more):
+    def done(arm, model):
         nonlocal start
-        found[arm] = {"accuracy": accuracy(model, data.test), "seconds": time.perf_counter() - start, **more}
+        found[arm] = {"accuracy": accuracy(model, data.test), "seconds": time.perf_counter() - start}
         start = time.perf_counter()
         print(f"seed {seed}, {arm}: {found[arm]}", flush=True)
 
@@ -180,8 +179,10 @@ def one_draw(config, data, encoder, seed):
             encoder.set_weights(pretrained.get_weights())
         return encoder, keras.Sequential([keras.Input(encoder.output_shape[1:]), layers.Dense(data.classes)])
 
-    twin = supervised(config, data, keras.Sequential(list(anew())), few, config.learning_rate, f"twin, seed {seed}")
-    done("twin", twin)
+    def trained(parts, rate, title):
+        return supervised(config, data, keras.Sequential(list(parts)), few, rate, f"{title}, seed {seed}")
+
+    done("twin", trained(anew(), config.learning_rate, "twin"))
     now, rate = anew(encoder), config.learning_rate
     if encoder is not None:
         rate = config.learning_rate / 4
@@ -189,29 +190,22 @@ def one_draw(config, data, encoder, seed):
         head = kt.metrics.probe_head(kt.metrics.tuned_probe(features, few[1])[0])
         now[1].set_weights(head.get_weights())
         done("probe", keras.Sequential([encoder, head]))
+    last = now
     if "fine_tune" in config.stages:
-        tuned = keras.Sequential(list(now))
-        supervised(config, data, tuned, few, rate, f"fine_tune, seed {seed}")
-        done("fine_tune", tuned)
-    before = [part.get_weights() for part in now]
-    last = keras.Sequential(list(now)) if "fine_tune" in config.stages else None
+        done("fine_tune", trained(now, rate, "fine_tune"))  # from where the next stage goes on
     for method in config.methods if "semi" in config.stages else ():
         keras.utils.set_random_seed(seed)
-        parts = [kt.networks.copy_network(part) for part in now]
-        for part, weights in zip(parts, before):
-            part.set_weights(weights)
-        histories[method], model = semi(config, data, method, *parts, few, many, rate, f"{method}, seed {seed}")
+        copies = [kt.networks.copy_network(part) for part in now]
+        history, model = semi(config, data, method, *copies, few, many, rate, f"{method}, seed {seed}")
+        logs[method] = {name: values for name, values in history.items() if name in LOGGED}
         done(method, model)
-        last = model if method == config.methods[0] else last
+        last = model.served if method == config.methods[0] else last
+    last = keras.Sequential(list(last))
     if "distil" in config.stages and data.student() is not None:
         keras.utils.set_random_seed(seed)
-        teacher = keras.Sequential(list(last.served)) if isinstance(last, kt.TransferModel) else last
-        student = distil(config, data, teacher, f"student, seed {seed}")
-        done("student", student)
-        networks["student"], last = student, student
-    kept = {"last": keras.Sequential(list(last.served)) if isinstance(last, kt.TransferModel) else last}
-    logs = {m: {k: v for k, v in h.items() if k in LOGGED} for m, h in histories.items()}
-    return {"arms": found, "logs": logs}, kept if seed == config.seeds[0] else {}
+        last = distil(config, data, last, f"student, seed {seed}")
+        done("student", last)
+    return {"arms": found, "logs": logs}, {"last": last} if seed == config.seeds[0] else {}
 
 
 def by_stage(metrics, arms):
@@ -241,9 +235,8 @@ def main(config):
             f"{config.seeds} and {config.stages}."
         )
     data = few_and_many.load(config)
-    run = runs.Run(
-        config, "learn_from_few", f"{data.case}_{config.labels}{'_scratch' * ('pretrain' not in config.stages)}"
-    )
+    scratch = data.encoder is None and "pretrain" not in config.stages
+    run = runs.Run(config, "learn_from_few", f"{data.case}_{config.labels}{'_scratch' * scratch}")
     encoder = data.encoder
     if encoder is None and "pretrain" in config.stages:  # otherwise it is pretrained already
         compute = functools.partial(pretrain, config, data.x, data.views)
