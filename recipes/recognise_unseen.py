@@ -103,12 +103,11 @@ def scaled(features):
     return keras.Sequential([keras.Input(features.shape[1:]), scale], name="features")
 
 
-def compiled(model, steps, rate, decay=None):
+def compiled(model, steps, rate, decay=None, loss=None):
     """Returns a model compiled with Adam, or with AdamW, whose rate falls to 0 as a cosine."""
     schedule = keras.optimizers.schedules.CosineDecay(rate, steps)
     optimizer = keras.optimizers.Adam(schedule) if decay is None else keras.optimizers.AdamW(schedule, decay)
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(optimizer, None if isinstance(model, kt.models.DualEncoder) else loss)
+    model.compile(optimizer, loss)
     return model
 
 
@@ -117,7 +116,8 @@ def bilinear(config, problem, encoder, vectors, centred, rate, epochs, decay=Non
     (x, y), dense = problem.train, layers.Dense(vectors.shape[1], use_bias=False)
     described = problem.described(vectors)
     model = kt.models.BilinearCompatibility(encoder, dense, described, problem.seen_names, centred=centred)
-    compiled(model, epochs * -(-len(x) // config.batch_size), rate, decay)
+    softmax = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    compiled(model, epochs * -(-len(x) // config.batch_size), rate, decay, softmax)
     model.fit(x, y, config.batch_size, epochs, verbose=0, callbacks=[runs.progress(title, epochs)])
     return model
 
@@ -134,7 +134,7 @@ def dual(config, problem, scale, features, words, title):
     stream = kt.streams.described(features, said, problem.train[1], size, steps, seed=0)
     model = compiled(kt.models.DualEncoder(*towers), epochs * steps, config.head_rate, config.decay)
     model.fit(stream, epochs=epochs, shuffle=False, verbose=0, callbacks=[runs.progress(title, epochs)])
-    return model.grow(dict(zip(problem.names, said)), problem.seen_names)
+    return kt.models.LabelDescriptions.from_source(model, dict(zip(problem.names, said)), problem.seen_names)
 
 
 def learn(config, problem, seed, words):
@@ -158,8 +158,8 @@ def learn(config, problem, seed, words):
         if "words" in config.arms and words is not None:
             keras.utils.set_random_seed(seed)
             found["words"] = train(new_encoder(), words, True, title=f"words, seed {seed}"), x_test
-        encode = functools.partial(found["bilinear"][0].encoder.predict, batch_size=256, verbose=0)
-        x, x_test = encode(x), encode(x_test)
+        encoder = found["bilinear"][0].served[0]
+        x, x_test = (encoder.predict(part, batch_size=256, verbose=0) for part in (x, x_test))
     scale = scaled(x)
     if not images:
         settings = (config.head_rate, config.head_epochs, config.decay, f"bilinear, seed {seed}")

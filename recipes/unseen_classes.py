@@ -198,15 +198,15 @@ def moved(images, seed):
     return np.asarray(view(images.astype("float32"), training=True))
 
 
-def with_backbone(backbone, model, descriptions):
+def with_backbone(backbone, trained, descriptions):
     """Returns a trained model of features with the backbone before it, and MiniLM before its vectors of words."""
-    encoder = keras.Sequential([backbone, model.encoder])
+    encoder = keras.Sequential([backbone, trained.encoder])
     texts = isinstance(next(iter(descriptions.values()))[0], str)
     describer = kt.backbones.minilm(32) if texts else None
     served = kt.models.BilinearCompatibility(
-        encoder, model.projector, descriptions, model.seen, describer, centred=model.centred
+        encoder, trained.projector, descriptions, trained.seen, describer, centred=trained.centred
     )
-    served.calibrate(penalty=float(keras.ops.convert_to_numpy(model.seen_penalty)))
+    served.calibrate(penalty=float(keras.ops.convert_to_numpy(trained.seen_penalty)))
     return served
 
 

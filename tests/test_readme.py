@@ -184,6 +184,11 @@ GIVEN = {
         **dict.fromkeys(("4,096", "256"), "benchmarks/pretraining.py"),
     },
     "serving": {"1e-5": "keras_transfer/serving/verify.py"},
+    "semi_supervised": {"100": 10 * 10},
+    "zero_shot": {
+        "200": "recipes/unseen_classes.py",
+        **dict.fromkeys(("11,788", "2,048", "312", "7", "5"), "benchmarks/zero_shot.py"),
+    },
     "text": {
         **dict.fromkeys(("64", "32", "10", "128", "6,000"), "benchmarks/text.py"),
         **dict.fromkeys(("8", "48"), "recipes/classify_text.py"),

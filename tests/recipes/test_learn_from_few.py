@@ -9,7 +9,9 @@ import keras_transfer as kt
 from keras_transfer.recipes import few_and_many, learn_from_few
 from tests.recipes.encoders import small_bert
 
-pytestmark = pytest.mark.filterwarnings("ignore:The pseudo-labels have gathered")  # of a few steps
+pytestmark = pytest.mark.filterwarnings(  # of a few steps
+    "ignore:The pseudo-labels have gathered", "ignore:Expected the output to be logits"
+)
 
 
 def config(folder, **change):

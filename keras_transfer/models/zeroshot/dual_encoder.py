@@ -11,7 +11,6 @@ from keras_transfer.chunks import run_in_chunks
 from keras_transfer.losses.checks import check_temperature
 from keras_transfer.losses.pairs import info_nce, sig_lip
 from keras_transfer.model import TransferModel
-from keras_transfer.models.zeroshot.label_descriptions import LabelDescriptions
 from keras_transfer.networks import all_rows, check_features, check_networks
 
 _LARGEST_SCALE = 100.0  # of CLIP: steeper contrasts are unstable
@@ -25,8 +24,8 @@ class DualEncoder(TransferModel):
     contrast = `kt.losses.info_nce(z, z', scale)`, or with `pairwise` `kt.losses.sig_lip(z, z', scale, bias)`
 
     The scale, the inverse temperature, is learnt, at most 100, as is the bias. A tower whose weights are frozen stays
-    (a locked tower, as in LiT): put a `Dense` that trains behind it. What is served is the encoder of images; `grow`
-    returns a `kt.models.LabelDescriptions` of classes that are described, which serves both towers. Partners of other
+    (a locked tower, as in LiT): put a `Dense` that trains behind it. What is served is the encoder of images;
+    `kt.models.LabelDescriptions.from_source` makes a model of classes that are described, which serves both towers. Partners of other
     rows count as negatives, so a batch should say nothing twice: `kt.streams.described` sees to that. Under several
     replicas they are those of the global batch.
 
@@ -48,7 +47,8 @@ class DualEncoder(TransferModel):
     model = kt.models.DualEncoder(encoder, describer)
     model.compile("adam")
     model.fit(kt.streams.described(images, captions, batch_size=128), epochs=10, shuffle=False)
-    classifier = model.grow({"zebra": ["a horse with stripes"], "tiger": ["a large striped cat"]})
+    animals = {"zebra": ["a horse with stripes"], "tiger": ["a large striped cat"]}
+    classifier = kt.models.LabelDescriptions.from_source(model, animals)
     kt.export(classifier, "saved_models/animals", images)
     ```
 
@@ -107,14 +107,3 @@ class DualEncoder(TransferModel):
         if self.pairwise:
             return {"contrast": sig_lip(first, second, self.scale, self.bias)}
         return {"contrast": info_nce(first, second, self.scale)}
-
-    def grow(self, descriptions, seen=None, centred=False):
-        """Returns a `kt.models.LabelDescriptions` of classes, which has these towers and this temperature.
-
-        Args:
-            descriptions: dict of the names of the classes to lists of what describes them.
-            seen: names of the classes that were trained on; None: all.
-            centred: bool, see `kt.models.LabelDescriptions`.
-        """
-        temperature = 1.0 / float(ops.convert_to_numpy(self.scale))
-        return LabelDescriptions(self.encoder, descriptions, temperature, self.describer, seen, centred)

@@ -1,6 +1,7 @@
 """Zero-shot classification: a class is what a few texts say of it, and new classes come by their texts alone."""
 
 import keras
+from keras import ops
 
 from keras_transfer.models.zeroshot.shared import DescribedClasses
 
@@ -13,7 +14,7 @@ class LabelDescriptions(DescribedClasses):
     logit_c = m_c . z / T + b_c,  z = encoder(x), scaled to length 1
 
     Inputs and descriptions are of one kind, such as texts, and the encoder is that of both; or the describer is the
-    other tower of a dual encoder, as `kt.models.DualEncoder.grow` makes it. Several descriptions of a class are better
+    other tower of a trained `kt.models.DualEncoder`, see `from_source`. Several descriptions of a class are better
     than its name. They are embedded when the model is made, once; the class matrix is saved and served with it.
     `calibrate` sets the temperature T, the biases b of known shares of the classes, and from where on an answer is
     "unknown". `grow` returns a model of more classes. `fit` on labelled rows tunes the encoder from there, by the
@@ -50,6 +51,19 @@ class LabelDescriptions(DescribedClasses):
 
     def __init__(self, encoder, descriptions, temperature=0.05, describer=None, seen=None, centred=False, **kwargs):
         super().__init__(encoder, descriptions, None, describer, seen, temperature, centred, **kwargs)
+
+    @classmethod
+    def from_source(cls, dual, descriptions, seen=None, centred=False):
+        """Returns a model of classes that has the towers and the temperature of a trained `kt.models.DualEncoder`.
+
+        Args:
+            dual: trained `kt.models.DualEncoder`.
+            descriptions: dict of the names of the classes to lists of what describes them.
+            seen: names of the classes that were trained on; None: all.
+            centred: bool, see the class.
+        """
+        temperature = 1.0 / float(ops.convert_to_numpy(dual.scale))
+        return cls(dual.encoder, descriptions, temperature, dual.describer, seen, centred)
 
     @property
     def tower(self):

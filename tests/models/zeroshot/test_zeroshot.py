@@ -223,7 +223,8 @@ def test_dual_encoders_tell_unseen_classes(name):
     model.compile(keras.optimizers.Adam(0.01))
     said = [[row] for row in described.values()]
     model.fit(kt.streams.described(x, said, y, batch_size=16, seed=0), epochs=15, shuffle=False, verbose=0)
-    classes = model.grow({name: [row] for name, row in described.items()}, [f"class {c}" for c in range(24)])
+    seen = [f"class {c}" for c in range(24)]
+    classes = kt.models.LabelDescriptions.from_source(model, {name: [row] for name, row in described.items()}, seen)
     assert kt.metrics.class_accuracy(y_unseen - 24, classes.predict(x_unseen, verbose=0)[:, 24:]) > 0.8
 
 
