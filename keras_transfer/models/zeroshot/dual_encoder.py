@@ -25,9 +25,9 @@ class DualEncoder(TransferModel):
 
     The scale, the inverse temperature, is learnt, at most 100, as is the bias. A tower whose weights are frozen stays
     (a locked tower, as in LiT): put a `Dense` that trains behind it. What is served is the encoder of images;
-    `kt.models.LabelDescriptions.from_source` makes a model of classes that are described, which serves both towers. Partners of other
-    rows count as negatives, so a batch should say nothing twice: `kt.streams.described` sees to that. Under several
-    replicas they are those of the global batch.
+    `kt.models.LabelDescriptions.from_source` makes a model of described classes of it, which serves both towers.
+    Partners of other rows count as negatives, so a batch should say nothing twice: `kt.streams.described` sees to that.
+    Under several replicas they are those of the global batch.
 
     Args:
         encoder: built network from an image to features `(batch, dim)`.
