@@ -99,7 +99,7 @@ def test_what_is_like_no_class_is_unknown(described):
         ({"person": ["Who?"]}, "'person', which is there already"),
         ({"time": "When?"}, "list of descriptions of the class 'time'; received 'When"),
         ({"time": []}, "list of descriptions of the class 'time'"),
-        ({}, "dict of further classes"),
+        ({}, "a dict of at least one class"),
     ],
 )
 def test_classes_that_are_none(described, more, message):
