@@ -1,8 +1,6 @@
 """A few labelled rows and many without a label: pictures that train an encoder, or features of a pretrained one."""
 
 import csv
-import os
-import pathlib
 
 import keras
 import numpy as np
@@ -160,11 +158,7 @@ class OneOf(keras.layers.Layer):
 def of_pictures(config):
     """Returns the `Features` of PACS's paintings, or of your own pictures."""
     size = (config.image_size, config.image_size)
-    name = config.backbone
-    if name == "small_cnn":
-        own = pathlib.Path(os.environ.get("KERAS_TRANSFER_DATA", ""), "weights/efficientnet_lite0_notop.keras")
-        name = f"file:{own}" if own.is_file() else "applications:EfficientNetB0"
-    backbone = kt.backbones.load(name, (*size, 3), trainable=False)
+    backbone = own_pictures.imagenet_backbone(config.backbone, config.image_size)
     if config.images is None:
         x, y = kt.datasets.pacs("art_painting", size)
         tests = np.random.default_rng(0).random(len(x)) < 0.3
@@ -173,7 +167,7 @@ def of_pictures(config):
         keep = ~np.isin(apart, [one.tobytes() for one in parts[1][0]])
         parts = (tuple(part[keep] for part in parts[0]), parts[1])
     else:
-        options = own_pictures.Options(images=config.images, image_size=config.image_size, backbone=name)
+        options = own_pictures.Options(images=config.images, image_size=config.image_size)
         found = own_pictures.load(options)
         x, y = found.train[:], found.train.labels
         if found.unlabelled is not None:

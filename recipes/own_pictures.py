@@ -1,9 +1,12 @@
 """Your own pictures, as every recipe reads them: found, checked and split before anything trains."""
 
 import dataclasses
+import os
 import pathlib
+import warnings
 from typing import NamedTuple
 
+import keras
 import numpy as np
 
 import keras_transfer as kt
@@ -102,6 +105,29 @@ def backbone(options, trainable=True):
     """
     size = options.image_size
     return kt.backbones.load(options.backbone, (size, size, 3), trainable)
+
+
+def imagenet_backbone(name, image_size):
+    """Returns a backbone that stays as it is: that of a name, or for `small_cnn` one with ImageNet's weights.
+
+    That is EfficientNet-Lite0 where `KERAS_TRANSFER_DATA` has it, whose pixels are scaled to what it was trained on,
+    otherwise `applications:EfficientNetB0`.
+
+    Args:
+        name: see `kt.backbones.load`.
+        image_size: int, the side of the pictures.
+    """
+    shape = (image_size, image_size, 3)
+    file = pathlib.Path(os.environ.get("KERAS_TRANSFER_DATA", ""), "weights/efficientnet_lite0_notop.keras")
+    if name != "small_cnn":
+        return kt.backbones.load(name, shape, trainable=False)
+    if not file.is_file():
+        return kt.backbones.load("applications:EfficientNetB0", shape, trainable=False)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*gets pixels in 0-255 as they are")  # not here
+        network = kt.backbones.load(f"file:{file}", shape, trainable=False)
+    scaled = keras.layers.Rescaling(1 / 128, -127 / 128)
+    return keras.Sequential([keras.Input(shape), scaled, network], name="efficientnet_lite0")
 
 
 def load_target(options, target):

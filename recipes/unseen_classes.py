@@ -1,8 +1,6 @@
 """Classes with descriptions, some of which no training shows: letters, emoji, or pictures of your own."""
 
 import csv
-import os
-import pathlib
 from typing import NamedTuple
 
 import keras
@@ -135,11 +133,7 @@ class Emoji:
         self.words = words_of(self.texts)
         if self.words is None:
             raise ValueError("Expected the extra `text` for the names of emoji; received an environment without it.")
-        own = pathlib.Path(os.environ.get("KERAS_TRANSFER_DATA", ""), "weights/efficientnet_lite0_notop.keras")
-        name = config.backbone
-        if name == "small_cnn":
-            name = f"file:{own}" if own.is_file() else "applications:EfficientNetB0"
-        self.backbone = kt.backbones.load(name, (config.image_size, config.image_size, 3), trainable=False)
+        self.backbone = own_pictures.imagenet_backbone(config.backbone, config.image_size)
         print(f"Features of {VIEWS} views of {2 * len(self.names)} pictures", flush=True)
         self.features = {
             style: np.stack([features_of(self.backbone, drawn.images, view) for view in range(VIEWS)])
