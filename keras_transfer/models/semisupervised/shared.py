@@ -74,7 +74,7 @@ class SemiSupervised(TransferModel):
             second: the same.
         """
         same = ops.equal(ops.argmax(first, axis=-1), ops.argmax(second, axis=-1))
-        self.log("agreement", ops.mean(ops.cast(all_rows(same), "float32")))
+        self.log("agreement", ops.mean(ops.cast(same, "float32")))
 
     def check_training_data(self, x=None, *_, epochs=1, steps_per_epoch=None, **__):
         """Warns of averages of BatchNormalization that cannot follow in as few steps as are asked for."""
