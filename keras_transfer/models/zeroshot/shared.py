@@ -72,10 +72,8 @@ class DescribedClasses(TransferModel):
         lost = [name for name, row in zip(self.descriptions, means - centre) if not np.linalg.norm(row) > 1e-6]
         if lost:
             raise ValueError(f"Expected descriptions that tell a class; received zeros alone for {', '.join(lost)}.")
-        self.class_matrix, self.centre = (
-            self._kept("class_matrix", self._finished(means - centre)),
-            self._kept("centre", centre),
-        )
+        vectors = self._finished(means - centre)
+        self.class_matrix, self.centre = self._kept("class_matrix", vectors), self._kept("centre", centre)
         self.bias, self.scale = self._kept("bias", np.zeros(len(means))), self._kept("scale", 1.0 / temperature)
         self.seen_mask, self.seen_penalty = self._kept("seen_mask", is_seen), self._kept("seen_penalty", 0.0)
         self.gate = self._kept("gate", np.zeros(GATE))
