@@ -12,20 +12,9 @@ import keras_transfer as kt
 ROOT = pathlib.Path(__file__).parent.parent
 HOUSE = [
     ["files", "checks", "keras_internals", "stored_rows", "tasks"],
-    [
-        "schedules",
-        "gradients",
-        "chunks",
-        "batches",
-        "networks",
-        "signatures",
-        "layers",
-        "losses",
-        "metrics",
-        "optimizers",
-    ]
-    + ["datasets", "streams", "report"],
-    ["model", "backbones", "weightings", "finetuning"],
+    ["schedules", "gradients", "chunks", "batches", "networks", "signatures", "layers", "losses", "metrics"]
+    + ["optimizers", "datasets", "streams", "report"],
+    ["model", "class_matrix", "backbones", "weightings", "finetuning"],
     ["models", "callbacks"],
     ["serving"],
     ["testing", "zoo"],

@@ -5,7 +5,7 @@ import pathlib
 import numpy as np
 import tensorflow as tf
 
-from keras_transfer.models.zeroshot.shared import answered, checked_descriptions, class_logits
+from keras_transfer.class_matrix import answered, checked_descriptions, class_logits
 from keras_transfer.serving.served import answered_names
 from keras_transfer.serving.verify import verify_folder
 from keras_transfer.serving.versions import check_target, describe, find_version, read_card, write_version
