@@ -23,8 +23,9 @@ def class_accuracy(labels, logits, top=1):
         arXiv:1707.00600, section 4.
     """
     labels, logits = _checked(labels, logits)
-    own = logits[np.arange(len(labels)), labels]
-    right = (logits > own[:, None]).sum(1) < top
+    own = logits[np.arange(len(labels)), labels][:, None]
+    before = np.arange(logits.shape[1]) < labels[:, None]  # of equal logits the first is the answer, as of `argmax`
+    right = ((logits > own) | ((logits == own) & before)).sum(1) < top
     counts = np.bincount(labels, minlength=logits.shape[1])
     return float((np.bincount(labels, weights=right, minlength=len(counts))[counts > 0] / counts[counts > 0]).mean())
 

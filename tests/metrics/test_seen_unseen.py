@@ -53,6 +53,17 @@ def test_class_accuracy_weighs_classes_alike():
     assert kt.metrics.class_accuracy(labels, [[3.0, 2.0, 1.0]] * 5, top=2) == 1.0
 
 
+def test_of_equal_logits_the_first_is_the_answer():
+    """A model that says nothing tells one class, not all."""
+    labels = np.arange(4)
+    assert kt.metrics.class_accuracy(labels, np.zeros((4, 4))) == 0.25
+    assert kt.metrics.class_accuracy(labels, np.zeros((4, 4)), top=2) == 0.5
+    logits = np.random.default_rng(0).integers(0, 3, (200, 5)).astype("float64")
+    labels = np.arange(200) % 5
+    expected = np.mean([(logits[labels == c].argmax(1) == c).mean() for c in range(5)])
+    assert kt.metrics.class_accuracy(labels, logits) == pytest.approx(expected)
+
+
 @pytest.mark.parametrize(
     "change, message",
     [

@@ -5,7 +5,7 @@ import numpy as np
 from keras import ops
 
 from keras_transfer.checks import check_choice, check_flag, check_integer, check_number, check_weight
-from keras_transfer.models.semisupervised.shared import SemiSupervised, cross_entropy, probabilities
+from keras_transfer.models.semisupervised.shared import SemiSupervised, cross_entropy, label_shares, probabilities
 from keras_transfer.networks import all_rows, follow, follower, keep_finite
 
 THRESHOLDS = ("fixed", "flex", "free")
@@ -124,7 +124,7 @@ class FixMatch(SemiSupervised):
         """Returns `task` and `consistency`."""
         p = probabilities(outputs["weak"])
         if self.alignment:
-            outputs["labels"] = ops.one_hot(ops.reshape(ops.cast(y, "int32"), (-1,)), p.shape[-1], dtype="float32")
+            outputs["labels"] = label_shares(y, p.shape[-1])
             p = p * self.labelled_shares / ops.maximum(self.predicted_shares, 1e-6)
             p = p / ops.sum(p, axis=-1, keepdims=True)
         labels, confidence = ops.argmax(p, axis=-1), ops.max(p, axis=-1)

@@ -5,7 +5,7 @@ from keras import ops
 
 from keras_transfer.checks import check_number, check_weight
 from keras_transfer.losses.checks import check_temperature
-from keras_transfer.models.semisupervised.shared import SemiSupervised, probabilities
+from keras_transfer.models.semisupervised.shared import SemiSupervised, label_shares, probabilities
 
 
 @keras.saving.register_keras_serializable(package="keras_transfer")
@@ -78,8 +78,7 @@ class MixMatch(SemiSupervised):
         if y is None:
             raise ValueError("Expected labels of the labelled rows; received none.")
         q, few = outputs["guess"], ops.shape(outputs["prediction"])[0]
-        known = ops.one_hot(ops.reshape(ops.cast(y, "int32"), (-1,)), q.shape[-1], dtype="float32")
-        p = _mixed(ops.concatenate([known, q, q]), outputs["share"], outputs["order"])
+        p = _mixed(ops.concatenate([label_shares(y, q.shape[-1]), q, q]), outputs["share"], outputs["order"])
         told = ops.log_softmax(ops.cast(outputs["prediction"], "float32"), axis=-1)
         guessed = ops.softmax(ops.cast(outputs["unlabelled"], "float32"), axis=-1)
         labels = ops.argmax(q, axis=-1)

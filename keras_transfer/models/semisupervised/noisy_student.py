@@ -3,6 +3,7 @@
 import numpy as np
 
 from keras_transfer.checks import check_flag, check_integer, check_number
+from keras_transfer.networks import check_logits
 
 
 def noisy_student(teacher, train, labelled, unlabelled, rounds=1, threshold=0.3, balanced=True, batch_size=256):
@@ -27,7 +28,8 @@ def noisy_student(teacher, train, labelled, unlabelled, rounds=1, threshold=0.3,
         The students, a list; the last is the one to serve.
 
     Raises:
-        ValueError: if a number is out of range, a class has no label, or the teacher is sure of no row.
+        ValueError: if a number is out of range, a class has no label, the teacher is sure of no row, or
+            it, or a student, ends in a softmax.
 
     Example:
 
@@ -44,6 +46,7 @@ def noisy_student(teacher, train, labelled, unlabelled, rounds=1, threshold=0.3,
     Reference:
         Xie et al., Self-Training with Noisy Student Improves ImageNet Classification, CVPR 2020, arXiv:1911.04252.
     """
+    check_logits(teacher, "teacher")
     check_integer(rounds, "rounds")
     check_number(threshold, "threshold", least=0, below=1)
     check_flag(balanced, "balanced")
@@ -63,6 +66,7 @@ def noisy_student(teacher, train, labelled, unlabelled, rounds=1, threshold=0.3,
             )
         soft = np.concatenate([np.eye(p.shape[1])[y], p[rows]]).astype("float32")
         teacher = train(phase, np.concatenate([x, unlabelled[rows]]), soft)
+        check_logits(teacher, "student")
         students.append(teacher)
     return students
 

@@ -103,6 +103,18 @@ def probabilities(logits):
     return ops.stop_gradient(ops.softmax(ops.cast(logits, "float32")))
 
 
+def label_shares(y, classes):
+    """Returns labels as shares of the classes `(batch, classes)`, float32.
+
+    Args:
+        y: class numbers `(batch,)` or `(batch, 1)`, or such shares already.
+        classes: int.
+    """
+    if len(y.shape) == 2 and y.shape[-1] == classes:
+        return ops.cast(y, "float32")
+    return ops.one_hot(ops.reshape(ops.cast(y, "int32"), (-1,)), classes, dtype="float32")
+
+
 def cross_entropy(labels, logits):
     """Returns the cross-entropy of each row `(batch,)` of integer labels and logits, float32."""
     return ops.sparse_categorical_crossentropy(labels, ops.cast(logits, "float32"), from_logits=True)

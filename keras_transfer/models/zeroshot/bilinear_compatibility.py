@@ -3,7 +3,6 @@
 import keras
 
 from keras_transfer.models.zeroshot.shared import DescribedClasses
-from keras_transfer.networks import check_networks
 
 
 @keras.saving.register_keras_serializable(package="keras_transfer")
@@ -15,9 +14,10 @@ class BilinearCompatibility(DescribedClasses):
 
     The loss is the one that is compiled: cross-entropy (a softmax over the seen classes), or `kt.losses.DeViSE`,
     `kt.losses.SJE` and `kt.losses.ALE`, which rank. Works end to end, and on frozen or cached features. Labels number
-    the classes in the order of the descriptions; `fit` refuses those of unseen ones.
+    the classes in the order of the descriptions; `fit` refuses those of unseen ones in arrays, and in a dataset such a
+    label makes the loss 1e9. Do not smooth labels: unseen classes would get their part.
 
-    A model favours what it was trained on: `calibrate(penalty=...)` with what `kt.metrics.generalised` finds on classes
+    A model favours what it was trained on: `calibrate(penalty=...)` with what `kt.metrics.seen_unseen` finds on classes
     held out of training corrects that, where seen and unseen classes are told from one another.
 
     Args:
@@ -53,7 +53,6 @@ class BilinearCompatibility(DescribedClasses):
     cosine = False
 
     def __init__(self, encoder, projector, descriptions, seen=None, describer=None, centred=False, **kwargs):
-        check_networks(projector=projector)
-        super().__init__(encoder, descriptions, projector, describer, seen, centred=centred, **kwargs)
+        super().__init__(encoder, projector, descriptions, seen, describer, centred, **kwargs)
         if describer is not None:
             describer.trainable = False

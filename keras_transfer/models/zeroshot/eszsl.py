@@ -6,7 +6,6 @@ import keras
 import numpy as np
 
 from keras_transfer.models.zeroshot.shared import DescribedClasses, solved
-from keras_transfer.networks import check_networks
 
 PENALTIES = tuple(10.0**power for power in range(-3, 4))
 
@@ -50,10 +49,6 @@ class ESZSL(DescribedClasses):
 
     cosine = False
 
-    def __init__(self, encoder, projector, descriptions, seen=None, describer=None, centred=False, **kwargs):
-        check_networks(projector=projector)
-        super().__init__(encoder, descriptions, projector, describer, seen, centred=centred, **kwargs)
-
     @classmethod
     def solve(
         cls,
@@ -86,7 +81,7 @@ class ESZSL(DescribedClasses):
             ValueError: if labels are no places among the descriptions, or there are too few seen classes to choose.
         """
         grid = list(itertools.product(feature_penalties, class_penalties))
-        return solved(cls, _solver, grid, x, y, descriptions, encoder, describer, centred, folds, seed)[0]
+        return solved(cls, _solver, grid, x, y, descriptions, encoder, describer, centred, folds, seed)
 
 
 def _solver(moments):

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_transfer.losses.checks import check_temperature
 from keras_transfer.models.zeroshot.shared import DescribedClasses
 
 
@@ -50,7 +51,10 @@ class LabelDescriptions(DescribedClasses):
     """
 
     def __init__(self, encoder, descriptions, temperature=0.05, describer=None, seen=None, centred=False, **kwargs):
-        super().__init__(encoder, descriptions, None, describer, seen, temperature, centred, **kwargs)
+        there = keras.layers.Identity(name="projector")  # features are in the space of descriptions
+        super().__init__(encoder, there, descriptions, seen, describer, centred, **kwargs)
+        self.temperature = check_temperature(temperature)
+        self.scale.assign(1.0 / temperature)
 
     @classmethod
     def from_source(cls, dual, descriptions, seen=None, centred=False):
@@ -61,7 +65,12 @@ class LabelDescriptions(DescribedClasses):
             descriptions: dict of the names of the classes to lists of what describes them.
             seen: names of the classes that were trained on; None: all.
             centred: bool, see the class.
+
+        Raises:
+            ValueError: if it is another method.
         """
+        if tuple(dual.streams) != ("image", "description"):
+            raise ValueError(f"Expected a trained `DualEncoder`; received {type(dual).__name__}.")
         temperature = 1.0 / float(ops.convert_to_numpy(dual.scale))
         return cls(dual.encoder, descriptions, temperature, dual.describer, seen, centred)
 

@@ -4,7 +4,6 @@ import keras
 import numpy as np
 
 from keras_transfer.models.zeroshot.shared import DescribedClasses, solved
-from keras_transfer.networks import check_networks
 
 PENALTIES = tuple(10.0**power for power in range(-3, 4))
 
@@ -43,10 +42,6 @@ class SAE(DescribedClasses):
         Kodirov et al., Semantic Autoencoder for Zero-Shot Learning, CVPR 2017, arXiv:1704.08345.
     """
 
-    def __init__(self, encoder, projector, descriptions, seen=None, describer=None, centred=False, **kwargs):
-        check_networks(projector=projector)
-        super().__init__(encoder, descriptions, projector, describer, seen, centred=centred, **kwargs)
-
     @classmethod
     def solve(
         cls, x, y, descriptions, encoder=None, penalties=PENALTIES, describer=None, centred=False, folds=5, seed=0
@@ -67,7 +62,7 @@ class SAE(DescribedClasses):
         Raises:
             ValueError: if labels are no places among the descriptions, or there are too few seen classes to choose.
         """
-        return solved(cls, _solver, list(penalties), x, y, descriptions, encoder, describer, centred, folds, seed)[0]
+        return solved(cls, _solver, list(penalties), x, y, descriptions, encoder, describer, centred, folds, seed)
 
 
 def _solver(moments):

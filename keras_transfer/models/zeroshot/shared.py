@@ -11,7 +11,6 @@ from keras_transfer.batches import check_inputs, check_labels
 from keras_transfer.checks import check_finite, check_flag, check_integer, check_number
 from keras_transfer.class_matrix import answered, checked_descriptions, class_logits, short, similarities
 from keras_transfer.layers.prototypes import ABSENT
-from keras_transfer.losses.checks import check_temperature
 from keras_transfer.losses.contrastive import unit_rows
 from keras_transfer.metrics.seen_unseen import class_accuracy
 from keras_transfer.model import PREDICTION, TransferModel
@@ -36,13 +35,12 @@ class DescribedClasses(TransferModel):
     served with it. `calibrate` sets T, b, the penalty or a gate in its place; `grow` returns a model of more classes.
 
     Args:
-        encoder: built network from an input to features `(batch, dim)`.
+        encoder: built network from an input to features `(batch, features)`.
+        projector: layer from features to the space of descriptions `(batch, dim)`.
         descriptions: dict of the names of the classes to lists of what describes each: strings, or vectors; of one
             vector alone, such as attributes, the vector itself. In the order of the logits.
-        projector: layer from features to the space of descriptions; None: they are there.
-        describer: built network from descriptions to that space; None: they are vectors in it.
         seen: names of the classes that training shows; None: all.
-        temperature: positive float T, until it is calibrated.
+        describer: built network from descriptions to that space; None: they are vectors in it.
         centred: bool, whether the mean over the seen classes is the centre; else it is 0. What all descriptions have in
             common then tells nothing.
     """
@@ -50,21 +48,16 @@ class DescribedClasses(TransferModel):
     cosine = True
     """Whether similarities are cosines, or plain products."""
 
-    def __init__(
-        self, encoder, descriptions, projector, describer, seen=None, temperature=1.0, centred=False, **kwargs
-    ):
-        networks = {"encoder": encoder, "projector": projector, "describer": describer}
-        networks = {name: part for name, part in networks.items() if part is not None or name == "encoder"}
-        check_networks(**networks)
+    def __init__(self, encoder, projector, descriptions, seen=None, describer=None, centred=False, **kwargs):
+        towers = {"encoder": encoder} | ({} if describer is None else {"describer": describer})
+        check_networks(projector=projector, **towers)
         super().__init__({"task": 1.0}, **kwargs)
-        for name in ("encoder", "describer"):
-            if name in networks and not networks[name].built:
-                raise ValueError(
-                    f"Expected a built `{name}`; received {networks[name].name!r}, which has seen no batch yet."
-                )
+        for name, tower in towers.items():
+            if not tower.built:
+                raise ValueError(f"Expected a built `{name}`; received {tower.name!r}, which has seen no batch yet.")
         self.descriptions = _checked(descriptions)
         self.seen = None if seen is None else _checked_seen(seen, self.descriptions)
-        self.temperature, self.centred = check_temperature(temperature), check_flag(centred, "centred")
+        self.centred = check_flag(centred, "centred")
         self.encoder, self.projector, self.describer = encoder, projector, describer
         is_seen = np.array([self.seen is None or name in self.seen for name in self.descriptions])
         described = self._described()
@@ -75,7 +68,7 @@ class DescribedClasses(TransferModel):
             raise ValueError(f"Expected descriptions that tell a class; received zeros alone for {', '.join(lost)}.")
         vectors = self._finished(means - centre)
         self.class_matrix, self.centre = self._kept("class_matrix", vectors), self._kept("centre", centre)
-        self.bias, self.scale = self._kept("bias", np.zeros(len(means))), self._kept("scale", 1.0 / temperature)
+        self.bias, self.scale = self._kept("bias", np.zeros(len(means))), self._kept("scale", 1.0)
         self.seen_mask, self.seen_penalty = self._kept("seen_mask", is_seen), self._kept("seen_penalty", 0.0)
         self.gate = self._kept("gate", np.zeros(GATE))
         self.least_similarity = self._kept("least_similarity", _NONE_UNKNOWN)
@@ -83,7 +76,7 @@ class DescribedClasses(TransferModel):
         if width != means.shape[1]:
             raise ValueError(
                 f"Expected features of {means.shape[1]} numbers, as the descriptions have; received {width} from "
-                f"{(encoder if projector is None else projector).name!r}."
+                f"{projector.name!r}."
             )
         self.built = True
 
@@ -112,17 +105,15 @@ class DescribedClasses(TransferModel):
 
     def _width(self):
         """How many numbers `represent` returns; builds the projector."""
-        width = self.encoder.output_shape[-1]
-        if self.projector is None:
-            return width
+        shape = (None, self.encoder.output_shape[-1])
         if not self.projector.built:
-            self.projector.build((None, width))
-        return self.projector.compute_output_shape((None, width))[-1]
+            self.projector.build(shape)
+        return self.projector.compute_output_shape(shape)[-1]
 
     def represent(self, x, training=False):
         """Computes features in the space of the descriptions `(batch, dim)`."""
         features = check_features(self.encoder(x, training=training), self.encoder)
-        return features if self.projector is None else self.projector(features, training=training)
+        return self.projector(features, training=training)
 
     def infer(self, x, training=False):
         """Computes the logits `(batch, classes)`; in training those of unseen classes say that they cannot be."""
@@ -141,15 +132,16 @@ class DescribedClasses(TransferModel):
         check_labels(y, whole=keras_internals.reads_class_numbers(self.loss), classes=len(self.descriptions))
 
     def check_training_data(self, x=None, y=None, *_, **__):
-        """Refuses labels of classes that are not seen in training."""
-        if y is None or not hasattr(y, "shape") or len(np.shape(y)) != 1:
+        """Refuses labels of classes that are not seen in training: class numbers, or a column for each class."""
+        if y is None or self.seen is None:
             return
-        names = list(self.descriptions)
-        wrong = [c for c in np.unique(np.asarray(y)) if self.seen is not None and names[int(c)] not in self.seen]
+        y, names = np.asarray(y), list(self.descriptions)
+        shown = np.flatnonzero((y > 0).any(0)) if y.shape[1:] == (len(names),) else np.unique(y).astype(int)
+        wrong = [names[c] for c in shown if names[c] not in self.seen]
         if wrong:
             raise ValueError(
                 f"Expected labels of the {len(self.seen)} classes in `seen` to train on; received some of unseen "
-                f"classes: {', '.join(names[int(c)] for c in wrong[:5])}{' ...' if len(wrong) > 5 else ''}."
+                f"classes: {', '.join(wrong[:5])}{' ...' if len(wrong) > 5 else ''}."
             )
 
     def calibrate(self, x=None, prior=None, known=None, penalty=0.0, gate=None):
@@ -164,7 +156,7 @@ class DescribedClasses(TransferModel):
                 probabilities of the inputs are these. None: they are 0.
             known: float in (0, 1), the share of these inputs that shall be answered; the others, which are least
                 similar to any class, are "unknown" (`class_id` -1 where it is served). None: all are answered.
-            penalty: float, what the logits of seen classes lose (calibrated stacking), as `kt.metrics.generalised`
+            penalty: float, what the logits of seen classes lose (calibrated stacking), as `kt.metrics.seen_unseen`
                 finds it on held-out classes.
             gate: floats `(4,)`, as `kt.metrics.seen_gate` returns them: the probability that a class is a seen one, in
                 place of the penalty. None: no gate.
@@ -206,8 +198,7 @@ class DescribedClasses(TransferModel):
 
     def _similarities(self, x):
         features = self.encoder.predict(x if hasattr(x, "element_spec") else _array(x), verbose=0)
-        features = features if self.projector is None else self.projector(features)
-        return np.asarray(similarities(features, self.class_matrix, self.cosine))
+        return np.asarray(similarities(self.projector(features), self.class_matrix, self.cosine))
 
     def grow(self, descriptions):
         """Returns a new model of these and more classes, which are not seen and have the mean of the biases.
@@ -388,7 +379,7 @@ def solved(cls, solver, grid, x, y, descriptions, encoder, describer, centred, f
     if y.ndim != 1 or y.dtype.kind not in "iu" or not len(y) or y.min() < 0 or y.max() >= len(names):
         raise ValueError(
             f"Expected integer labels (rows,) from 0 to {len(names) - 1}, places among the descriptions; received "
-            f"{y.dtype} of shape {y.shape}{f' up to {y.max()}' if y.size else ''}."
+            f"{y.dtype} of shape {y.shape}{f', {y.min()} up to {y.max()}' if y.size else ''}."
         )
     classes, places = np.unique(y, return_inverse=True)
     if len(grid) > 1 and len(classes) < 2 * check_integer(folds, "folds", 2):
@@ -397,6 +388,9 @@ def solved(cls, solver, grid, x, y, descriptions, encoder, describer, centred, f
             f"{len(classes)}. Pass one of each penalty."
         )
     if encoder is None:
+        if not hasattr(x, "dtype") or len(np.shape(x)) != 2:
+            found = f"shape {np.shape(x)}" if hasattr(x, "dtype") else type(x).__name__
+            raise ValueError(f"Expected an array of features (rows, features) without an `encoder`; received {found}.")
         check_finite(x, "x")
         encoder = keras.Sequential([keras.Input(np.shape(x)[1:]), keras.layers.Identity()], name="features")
     width = encoder.output_shape[-1]
@@ -405,6 +399,8 @@ def solved(cls, solver, grid, x, y, descriptions, encoder, describer, centred, f
     projector = keras.layers.Dense(dim, use_bias=False, name="projector")
     model = cls(encoder, projector, descriptions, [names[c] for c in classes], describer, centred)
     features = encoder.predict(x, verbose=0)
+    if not features.any():
+        raise ValueError("Expected features that say something; received zeros alone.")
     if len(features) != len(y):
         raise ValueError(f"Expected a label for each of {len(features)} rows; received {len(y)}.")
     matrix = np.asarray(model.class_matrix, "float64")[classes]
@@ -417,7 +413,7 @@ def solved(cls, solver, grid, x, y, descriptions, encoder, describer, centred, f
         chosen = grid[int(np.argmax(scores))]
     basis, matrix_at = solver(moments)
     projector.set_weights([(basis @ matrix_at(chosen)).astype("float32")])
-    return model, chosen
+    return model
 
 
 def _gram(features):
@@ -436,11 +432,6 @@ def _held_out_scores(solver, grid, features, places, moments, cosine, folds, see
         vectors = moments.vectors[np.sort(held)]
         for i, penalties in enumerate(grid):
             found = turned @ matrix_at(penalties).astype("float32")
-            found = unit_numpy(found) if cosine else found
+            found = np.asarray(unit_rows(found)) if cosine else found
             scores[i] += class_accuracy(labels, found @ vectors.T.astype("float32"))
     return scores / folds
-
-
-def unit_numpy(rows):
-    """Returns rows of length 1; those of zeros stay."""
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)

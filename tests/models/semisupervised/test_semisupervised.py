@@ -99,14 +99,17 @@ def test_flexible_thresholds_by_hand():
     np.testing.assert_allclose(model.thresholds(3), 0.5 * learned / (2 - learned), atol=1e-6)
 
 
-def test_free_thresholds_and_alignment_by_hand():
+@pytest.mark.parametrize("form", ["numbers", "column", "shares"])
+def test_free_thresholds_and_alignment_by_hand(form):
     keras.utils.set_random_seed(0)
     model = compiled(
         kt.models.FixMatch(contract.encoder(), contract.head(), threshold="free", alignment=True, momentum=0.6)
     )
     x, y = batch()
     p = oracles.softmax(np.asarray(model.head(model.encoder(x["unlabelled_weak"]))))
-    model.train_on_batch(x, y)
+    if form == "shares":
+        model.compile("sgd", keras.losses.CategoricalCrossentropy(from_logits=True))
+    model.train_on_batch(x, {"numbers": y, "column": y[:, None], "shares": np.eye(3, dtype="float32")[y]}[form])
     confidence, mean = 0.6 / 3 + 0.4 * p.max(-1).mean(), 0.6 / 3 + 0.4 * p.mean(0)
     np.testing.assert_allclose(model.thresholds(3), confidence * mean / mean.max(), rtol=1e-5)
     np.testing.assert_allclose(model.predicted_shares, mean, rtol=1e-5)
@@ -234,5 +237,10 @@ def test_noisy_student_by_hand():
     assert given[1][1][:, 0].tolist() == [10, 11, 5, 1, 2, 0]
     with pytest.raises(ValueError, match="sure of some rows; received one whose largest probability is 1.00"):
         kt.models.noisy_student(Told(logits), train, labelled, unlabelled, threshold=0.9999)
+    softmax = keras.Sequential([keras.Input((1,)), keras.layers.Dense(2, activation="softmax")])
+    with pytest.raises(ValueError, match="Expected `teacher` to return logits"):
+        kt.models.noisy_student(softmax, train, labelled, unlabelled)
+    with pytest.raises(ValueError, match="Expected `student` to return logits"):
+        kt.models.noisy_student(Told(logits), lambda *_: softmax, labelled, unlabelled)
     with pytest.raises(ValueError, match="labels of all 2 classes; received .0."):
         kt.models.noisy_student(Told(logits), train, (labelled[0], np.zeros(2, int)), unlabelled)

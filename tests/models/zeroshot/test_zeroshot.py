@@ -172,6 +172,8 @@ def test_unseen_classes_are_told_by_their_attributes(loss):
     assert kt.metrics.class_accuracy(y_unseen - 24, logits[:, 24:]) > 0.8
     with pytest.raises(ValueError, match="the 24 classes in `seen` to train on; received some of unseen"):
         model.fit(x_unseen, y_unseen, verbose=0)
+    with pytest.raises(ValueError, match="the 24 classes in `seen` to train on; received some of unseen"):
+        model.fit(x_unseen, y_unseen[:, None], verbose=0)
     model.evaluate(x_unseen, y_unseen, verbose=0)
     everything = np.concatenate([model.predict(x, verbose=0), logits]), np.concatenate([y, y_unseen])
     curve = kt.metrics.seen_unseen(*everything, np.arange(30) < 24)
@@ -179,6 +181,17 @@ def test_unseen_classes_are_told_by_their_attributes(loss):
     by_model = [kt.metrics.class_accuracy(b, model.predict(a, verbose=0)) for a, b in ((x, y), (x_unseen, y_unseen))]
     at = curve.at(curve.best)
     np.testing.assert_allclose(by_model, [at["seen"], at["unseen"]], atol=1e-6)
+
+
+def test_unseen_classes_in_columns_are_refused():
+    (x, y), (x_unseen, y_unseen), described = world()
+    encoder = keras.Sequential([keras.Input((20,)), keras.layers.Identity()])
+    seen = [f"class {c}" for c in range(24)]
+    model = kt.models.BilinearCompatibility(encoder, keras.layers.Dense(10), described, seen)
+    model.compile("sgd", keras.losses.CategoricalCrossentropy(from_logits=True))
+    model.fit(x, np.eye(30)[y], verbose=0)
+    with pytest.raises(ValueError, match="received some of unseen classes: class 2"):
+        model.fit(x_unseen, np.eye(30)[y_unseen], verbose=0)
 
 
 def test_unseen_classes_have_no_part_in_training():
@@ -246,6 +259,11 @@ def test_a_locked_tower_stays_and_chunks_change_no_gradient():
         np.testing.assert_allclose(one, other, atol=1e-6)
 
 
+def test_other_models_are_no_dual_encoder():
+    with pytest.raises(ValueError, match="Expected a trained `DualEncoder`; received BilinearCompatibility"):
+        kt.models.LabelDescriptions.from_source(bilinear(), {"a": [[1.0, 0.0]], "b": [[0.0, 1.0]]})
+
+
 def bilinear(**more):
     encoder = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
     said = {"a": [1, 0], "b": [0, 1], "c": [1, 1]}
@@ -291,3 +309,21 @@ def test_solutions_that_are_none(y, message):
     (x, _), _, described = world()
     with pytest.raises(ValueError, match=message):
         kt.models.ESZSL.solve(x, y, described)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (
+            lambda x: x[:, None],
+            "an array of features .rows, features. without an `encoder`; received shape .500, 1",
+        ),
+        (lambda x: x.tolist(), "without an `encoder`; received list"),
+        (lambda x: 0 * x, "features that say something; received zeros alone"),
+        (lambda x: x[1:], "a label for each of 499 rows; received 500"),
+    ],
+)
+def test_features_that_are_none(change, message):
+    (x, y), _, described = world()
+    with pytest.raises(ValueError, match=message):
+        kt.models.ESZSL.solve(change(x), y, described)
