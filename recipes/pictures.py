@@ -1,5 +1,7 @@
 """The pictures that recipes draw, each a function that returns a matplotlib figure."""
 
+import textwrap
+
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -102,17 +104,20 @@ def predictions(images, labels, logits, classes, rows=4, columns=10):
         columns: int, images in a row.
     """
     chosen = np.random.default_rng(0).permutation(len(images))[: rows * columns]
-    figure = Figure(figsize=(1.5 * columns, 1.75 * rows), layout="constrained")
-    odds = np.exp(logits - logits.max(-1, keepdims=True))
-    for panel, i in zip(figure.subplots(rows, columns, squeeze=False).flat, chosen):
+    odds, titles = np.exp(logits - logits.max(-1, keepdims=True)), {}
+    for i in chosen:
         answer, sure = logits[i].argmax(), odds[i].max() / odds[i].sum()
-        panel.imshow(images[i], cmap="gray")
-        text = f"{classes[answer]} {100 * sure:.0f} %"
-        if answer == labels[i]:
-            panel.set_title(text, fontsize=8, color="#0072B2")
-        else:
-            panel.set_title(f"{text}\nis {classes[labels[i]]}", fontsize=8, color="#D55E00")
+        said = [f"{classes[answer]} {100 * sure:.0f} %"] + [f"is {classes[labels[i]]}"] * (answer != labels[i])
+        titles[i] = "\n".join(textwrap.fill(_shortened(text, 48), 24) for text in said)
+    lines = max(2, *(title.count("\n") + 1 for title in titles.values()))
+    figure = Figure(figsize=(1.5 * columns, (1.45 + 0.15 * lines) * rows), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    for panel in panels:
         panel.axis("off")
+    for panel, i in zip(panels, chosen):
+        panel.imshow(images[i], cmap="gray")
+        color = "#0072B2" if logits[i].argmax() == labels[i] else "#D55E00"
+        panel.set_title(titles[i], fontsize=8, color=color)
     return figure
 
 

@@ -1,6 +1,8 @@
 """Bilinear compatibility: features of inputs meet attributes of classes in a matrix that is trained."""
 
 import keras
+import numpy as np
+from keras import ops
 
 from keras_transfer.models.zeroshot.shared import DescribedClasses
 
@@ -16,6 +18,9 @@ class BilinearCompatibility(DescribedClasses):
     `kt.losses.SJE` and `kt.losses.ALE`, which rank. Works end to end, and on frozen or cached features. Labels number
     the classes in the order of the descriptions; `fit` refuses those of unseen ones in arrays, and in a dataset such a
     label makes the loss 1e9. Do not smooth labels: unseen classes would get their part.
+
+    What no seen class has, such as an attribute of unseen ones alone, tells nothing: its part of W has no gradient and
+    would stay as it was drawn, so it counts 0.
 
     A model favours what it was trained on: `calibrate(penalty=...)` with what `kt.metrics.seen_unseen` finds on classes
     held out of training corrects that, where seen and unseen classes are told from one another.
@@ -56,3 +61,10 @@ class BilinearCompatibility(DescribedClasses):
         super().__init__(encoder, projector, descriptions, seen, describer, centred, **kwargs)
         if describer is not None:
             describer.trainable = False
+        of_seen = np.asarray(self.class_matrix)[np.asarray(self.seen_mask) > 0]
+        self.learned = self.kept("learned", of_seen.any(0))
+
+    def represent(self, x, training=False):
+        """Computes features in the space of the descriptions `(batch, dim)`, 0 where nothing is learned."""
+        features = super().represent(x, training)
+        return features * ops.cast(self.learned, features.dtype)

@@ -67,11 +67,11 @@ class DescribedClasses(TransferModel):
         if lost:
             raise ValueError(f"Expected descriptions that tell a class; received zeros alone for {', '.join(lost)}.")
         vectors = self._finished(means - centre)
-        self.class_matrix, self.centre = self._kept("class_matrix", vectors), self._kept("centre", centre)
-        self.bias, self.scale = self._kept("bias", np.zeros(len(means))), self._kept("scale", 1.0)
-        self.seen_mask, self.seen_penalty = self._kept("seen_mask", is_seen), self._kept("seen_penalty", 0.0)
-        self.gate = self._kept("gate", np.zeros(GATE))
-        self.least_similarity = self._kept("least_similarity", _NONE_UNKNOWN)
+        self.class_matrix, self.centre = self.kept("class_matrix", vectors), self.kept("centre", centre)
+        self.bias, self.scale = self.kept("bias", np.zeros(len(means))), self.kept("scale", 1.0)
+        self.seen_mask, self.seen_penalty = self.kept("seen_mask", is_seen), self.kept("seen_penalty", 0.0)
+        self.gate = self.kept("gate", np.zeros(GATE))
+        self.least_similarity = self.kept("least_similarity", _NONE_UNKNOWN)
         width = self._width()
         if width != means.shape[1]:
             raise ValueError(
@@ -80,7 +80,8 @@ class DescribedClasses(TransferModel):
             )
         self.built = True
 
-    def _kept(self, name, value):
+    def kept(self, name, value):
+        """Returns a new weight that does not train and begins with a value; in constructors."""
         initializer = lambda shape, dtype: ops.cast(ops.convert_to_tensor(value), dtype)  # noqa: E731
         return self.add_weight(
             shape=np.shape(value), initializer=initializer, trainable=False, autocast=False, name=name

@@ -183,6 +183,28 @@ def test_unseen_classes_are_told_by_their_attributes(loss):
     np.testing.assert_allclose(by_model, [at["seen"], at["unseen"]], atol=1e-6)
 
 
+@pytest.mark.parametrize("centred", [False, True])
+def test_what_no_seen_class_has_tells_nothing(centred):
+    """An attribute of one unseen class alone: the numbers that were drawn for it must not speak for that class."""
+    (x, y), (x_unseen, y_unseen), described = world()
+    seen = [f"class {c}" for c in range(24)]
+    alone = {name: np.append(row, 1.0 * (name == "class 29")) for name, row in described.items()}
+    logits = []
+    for said in (described, alone):
+        keras.utils.set_random_seed(0)
+        encoder = keras.Sequential([keras.Input((20,)), keras.layers.Identity()])
+        dim = len(said["class 0"])
+        start = np.random.default_rng(0).normal(size=(20, 11))
+        dense = keras.layers.Dense(dim, use_bias=False)
+        model = kt.models.BilinearCompatibility(encoder, dense, said, seen, centred=centred)
+        dense.set_weights([start[:, :dim]])
+        contract.compiled(model).fit(x, y, epochs=1, shuffle=False, verbose=0)
+        logits.append(model.predict(x_unseen, verbose=0))
+    np.testing.assert_allclose(*logits, atol=1e-5)
+    grown = model.grow({"more": np.append(described["class 0"], 1.0)})
+    np.testing.assert_allclose(grown.predict(x_unseen, verbose=0)[:, :30], logits[1], atol=1e-5)
+
+
 def test_unseen_classes_in_columns_are_refused():
     (x, y), (x_unseen, y_unseen), described = world()
     encoder = keras.Sequential([keras.Input((20,)), keras.layers.Identity()])
