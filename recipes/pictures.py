@@ -107,7 +107,9 @@ def predictions(images, labels, logits, classes, rows=4, columns=10):
     odds, titles = np.exp(logits - logits.max(-1, keepdims=True)), {}
     for i in chosen:
         answer, sure = logits[i].argmax(), odds[i].max() / odds[i].sum()
-        said = [f"{classes[answer]} {100 * sure:.0f} %"] + [f"is {classes[labels[i]]}"] * (answer != labels[i])
+        said = [f"{classes[answer]} {100 * sure:.0f} %"]
+        if answer != labels[i]:
+            said.append(f"is {classes[labels[i]]}")
         titles[i] = "\n".join(textwrap.fill(_shortened(text, 48), 24) for text in said)
     lines = max(2, *(title.count("\n") + 1 for title in titles.values()))
     figure = Figure(figsize=(1.5 * columns, (1.45 + 0.15 * lines) * rows), layout="constrained")
