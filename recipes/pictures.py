@@ -107,10 +107,10 @@ def predictions(images, labels, logits, classes, rows=4, columns=10):
     odds, titles = np.exp(logits - logits.max(-1, keepdims=True)), {}
     for i in chosen:
         answer, sure = logits[i].argmax(), odds[i].max() / odds[i].sum()
-        said = [f"{classes[answer]} {100 * sure:.0f} %"]
+        said = [f"{_shortened(classes[answer], 42)} {100 * sure:.0f} %"]
         if answer != labels[i]:
-            said.append(f"is {classes[labels[i]]}")
-        titles[i] = "\n".join(textwrap.fill(_shortened(text, 48), 24) for text in said)
+            said.append(f"is {_shortened(classes[labels[i]], 42)}")
+        titles[i] = "\n".join(textwrap.fill(text, 24) for text in said)
     lines = max(2, *(title.count("\n") + 1 for title in titles.values()))
     figure = Figure(figsize=(1.5 * columns, (1.45 + 0.15 * lines) * rows), layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
