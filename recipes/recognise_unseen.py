@@ -258,7 +258,8 @@ def main(config):
     if config.generalised:
         figures["seen_unseen"] = pictures.seen_unseen(curves)
     served, requests = data.served(model)
-    return run.finish(report, figures, model=served, x=requests, tolerance=1e-4, metrics=metrics["bilinear"][seed])
+    export = {"model": served, "x": requests, "metrics": metrics["bilinear"][config.seeds[0]]}
+    return run.finish(report, figures, tolerance=1e-4, **export)
 
 
 if __name__ == "__main__":

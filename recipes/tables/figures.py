@@ -184,7 +184,8 @@ def _text(results):
 
 def _zero_shot(results):
     yield "zero_shot.eszsl_seconds", f"{_read(results, 'zero_shot_costs')['seconds']['eszsl']:.0f}"
-    yield "zero_shot.cpp", f"{max(_read(results, 'zero_shot').values()):.0e}"
+    served = _read(results, "zero_shot")
+    yield "zero_shot.cpp", f"{max(served['added_classes'], served['classes_of_a_request']):.0e}"
     for case, report in records(results / "recognise_unseen"):
         for arm, means in report["means"].items():
             for metric, value in means.items():

@@ -27,17 +27,19 @@ def few_pictures(monkeypatch):
     monkeypatch.setattr(few_and_many, "LETTERS", "ABCDE")
 
 
-def test_all_stages(tmp_path, few_pictures, capsys):
-    record = learn_from_few.main(config(tmp_path, labels=4))
-    assert list(record["runs"]) == ["twin", "probe", "fine_tune", "fixmatch", "student"]
-    extra = record["extra"]
+def test_all_stages(tmp_path, few_pictures, capsys, record):
+    report = learn_from_few.main(config(tmp_path, labels=4))
+    assert list(report["runs"]) == ["twin", "probe", "fine_tune", "fixmatch", "student"]
+    extra = report["extra"]
     assert [row["stage"] for row in extra["stages"]] == ["probe", "fine_tune", "fixmatch", "student"]
-    assert "Stop after:" in capsys.readouterr().out and extra["stop_after"] in record["runs"]
+    assert "Stop after:" in capsys.readouterr().out and extra["stop_after"] in report["runs"]
     logs = extra["logs"]["0"]["fixmatch"]
     assert {"share_sure", "pseudo_label_entropy", "agreement"} <= set(logs)
     assert max(extra["export"]["differences"].values()) < 1e-4
     data = few_and_many.Pictures("glyphs")
     sizes = [sum(part.count_params() for part in parts) for parts in (data.student(), (data.new_encoder(),))]
+    whole = sizes[1] + data.new_encoder().output_shape[-1] * data.classes + data.classes
+    record("semi_supervised", {"student_share_of_parameters": sizes[0] / whole})
     assert sizes[0] < sizes[1] / 4
 
 
