@@ -256,6 +256,7 @@ def main(config):
     extra = {"classes": data.names, "stages": stages, "stop_after": stop, "logs": logs, "unlabelled": len(data.x)}
     report = kt.report.TransferReport(metrics, baselines, "accuracy", extra=extra)
     model, (x, y) = kept["last"], data.test
+    print(f"Exported is what the stages that were asked for end in, of draw {config.seeds[0]}.", flush=True)
     answers = model.predict(x, batch_size=256, verbose=0).argmax(-1)
     figures = {"confusion": pictures.confusion(y, {"what is served": answers}, data.names)}
     served, requests = data.served(model)
