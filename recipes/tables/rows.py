@@ -280,12 +280,10 @@ def adapt_table(results):
     """A task of a table, learned from some origins and told for another one; r2 in % of the variance."""
     yield from header("case", "arm", "metric", "sources", "target", "gain", "verdict")
     for case, report in records(results / "adapt_table"):
-        name, gains = report["extra"]["metric"], report["gains"]
+        name = report["extra"]["metric"]
         for arm in report["runs"]:
             cells = [spread_of(report, arm, f"{side}_{name}") for side in ("source", "target")]
-            told = (interval(gains[arm]), verdict(report, arm)) if arm in gains else ("", "")
-            told = ("", "baseline") if arm == report["baseline"] else told
-            yield row(case, METHODS.get(arm, arm), name, *cells, *told)
+            yield row(case, METHODS.get(arm, arm), name, *cells, *said_of(report, arm))
 
 
 def learn_tasks(results):
@@ -293,7 +291,7 @@ def learn_tasks(results):
     yield from header("case", "arm", "accuracy", "forgetting", "at its time", "kept, MB", "gain", "verdict")
     first = [f"mnist_{scenario}" for scenario in ("class", "task", "domain", "permuted")]
     for case, report in records(results / "learn_tasks", *first):
-        scores, gains = report["extra"]["scores"], report["gains"]
+        scores = report["extra"]["scores"]
         for arm in report["runs"]:
             found = list(scores.get(arm, {}).values())
             cells = [
@@ -301,8 +299,7 @@ def learn_tasks(results):
                 for name in ("forgetting", "plasticity")
             ]
             kept = report["extra"]["bytes"][arm]
-            told = (interval(gains[arm]), verdict(report, arm)) if arm in gains else ("", "")
-            told = ("", "baseline") if arm == report["baseline"] else told
+            told = said_of(report, arm)
             told = ("", "has all data") if arm in ("joint", "cumulative") else told
             yield row(
                 case, CONTINUAL.get(arm, arm), spread_of(report, arm, "accuracy"), *cells, _megabytes(kept), *told
@@ -313,13 +310,12 @@ def learn_domains(results):
     """One domain after another on a pretrained network, each arm with the strength that other splits choose."""
     yield from header("case", "arm", "strength", "former domain", "new domain", "mean", "gain", "verdict")
     for case, report in records(results / "learn_domains", "photo_cartoon", "art_painting_photo"):
-        extra, gains = report["extra"], report["gains"]
+        extra = report["extra"]
         before = [f"{100 * value:.1f}" for value in extra["before"].values()]
         yield row(case, "before the new domain", "", *before, "", "", "")
         for arm in report["runs"]:
             each = [spread_of(report, arm, f"{name}_accuracy") for name in extra["domains"]]
-            told = (interval(gains[arm]), verdict(report, arm)) if arm in gains else ("", "")
-            told = ("", "baseline") if arm == report["baseline"] else told
+            told = said_of(report, arm)
             strength = "" if arm == "plain" else f"{extra['chosen'][arm]:g}"
             yield row(case, CONTINUAL.get(arm, arm), strength, *each, spread_of(report, arm, "accuracy"), *told)
 
@@ -330,11 +326,9 @@ def classify_text(results):
     cases = (f"{data}_{labels}" for data in ("trec", "sst2", "emotion") for labels in (8, 64))
     there = [case for case in cases if (results / f"classify_text/{case}.json").exists()]
     for case, report in records(results / "classify_text", *there):
-        gains = report["gains"]
         for arm in report["runs"]:
             cells = [spread_of(report, arm, metric) for metric in ("accuracy", "macro_f1")]
-            told = (interval(gains[arm]), verdict(report, arm)) if arm in gains else ("", "")
-            told = ("", "baseline") if arm == report["baseline"] else told
+            told = said_of(report, arm)
             seconds = f"{report['means'][arm]['seconds']:.0f}"
             yield row(case, TEXT[arm], *cells, seconds, *told)
 
@@ -362,10 +356,7 @@ def several_text_tasks(results):
     for case, record in records(results / "several_text_tasks"):
         for task, report in record["reports"].items():
             for arm in report["runs"]:
-                gain = report["gains"].get(arm)
-                told = (interval(gain), verdict(report, arm)) if gain else ("", "")
-                told = ("", "baseline") if arm == report["baseline"] else told
-                yield row(case, task, arm, spread_of(report, arm, "accuracy"), *told)
+                yield row(case, task, arm, spread_of(report, arm, "accuracy"), *said_of(report, arm))
 
 
 def _megabytes(size):
@@ -416,7 +407,7 @@ def recognise_unseen(results):
     for case, report in records(results / "recognise_unseen"):
         for arm in report["runs"]:
             cells = [spread_of(report, arm, metric) for metric in ("unseen_accuracy", "top_5_accuracy")]
-            yield row(case, ZERO_SHOT[arm], *cells, *_told(report, arm))
+            yield row(case, ZERO_SHOT[arm], *cells, *said_of(report, arm))
     kinds = ("plain", "penalty", "gate", "oracle")
     names = ("H", "H, penalty", "H, gate", "H, oracle's penalty")
     yield from header("case", "arm", "U", "S", *names, "U, penalty", "S, penalty", "AUSUC", below=True)
@@ -437,13 +428,7 @@ def learn_from_few(results):
             seconds = f"{report['means'][arm]['seconds']:.0f}"
             over = interval(before[arm]["over_before"]) + f" {before[arm]['before']}" if arm in before else ""
             cells = (spread_of(report, arm, "accuracy"), seconds)
-            yield row(case, SEMI.get(arm, arm), *cells, *_told(report, arm), over)
-
-
-def _told(report, arm):
-    if arm == report["baseline"]:
-        return "", "baseline"
-    return (interval(report["gains"][arm]), verdict(report, arm)) if arm in report["gains"] else ("", "")
+            yield row(case, SEMI.get(arm, arm), *cells, *said_of(report, arm), over)
 
 
 def commands(results):
@@ -487,6 +472,13 @@ def header(*cells, below=False):
 def row(*cells):
     """Returns one row of a Markdown table."""
     return f"| {' | '.join(cells)} |"
+
+
+def said_of(report, arm):
+    """Returns the gain of an arm with its interval and the verdict on it, or that it is the baseline, or nothing."""
+    if arm == report["baseline"]:
+        return "", "baseline"
+    return (interval(report["gains"][arm]), verdict(report, arm)) if arm in report["gains"] else ("", "")
 
 
 def verdict(report, arm):
